@@ -1,0 +1,2 @@
+//! (growing)
+fn main() {}
