@@ -1,7 +1,14 @@
 //! The host's nouns. No I/O, no HTTP, no threads: values that every other floor speaks of.
 //!
+//! - [`image`], [`status`]: base, target and provider images, and what may follow what
+//! - [`order`]: what clients ask for
+//! - [`change`]: what the store recorded
 //! - [`stage`]: one plugin call: order, outcome, failure
 //! - [`frames`]: how a stage is carried to a stage-runner process and back
 
-pub mod frames;
+pub mod image;
+pub mod status;
+pub mod order;
+pub mod change;
 pub mod stage;
+pub mod frames;
