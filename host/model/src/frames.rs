@@ -51,6 +51,10 @@ pub struct Hello {
     pub plugin: PluginLibrary,
     /// How to confine it.
     pub sandbox: SandboxOrder,
+    /// The runner opens this file before it gives up any right, locks it (`flock`, exclusive) and
+    /// keeps the descriptor in all its processes until they end; it is locked before Ready. So
+    /// recovery can tell that nothing of an attempt lives. `None` for Describe.
+    pub lock_file: Option<PathBuf>,
 }
 
 /// What the runner is for.
