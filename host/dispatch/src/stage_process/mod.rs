@@ -1,0 +1,29 @@
+//! One stage as one process: the supervisor of `imagefactory-stage-runner`.
+//!
+//! The pipeline hands a [`StageSpec`] to [`StageSupervisor::run`] and gets a checked outcome or a
+//! failure as a value; a crash, a hang, an `exit(0)` or a lie of a plugin never becomes an event of
+//! the daemon. Nothing here knows of images, retries or the database: what must be durable goes
+//! through [`StageServices`], what is merely seen goes out as [`StageEvent`]s. Read on in the order of
+//! the `mod` lines below.
+
+mod supervisor;
+
+mod services;
+
+mod events;
+
+mod reservations;
+
+mod folders;
+
+mod fence;
+
+mod identities;
+
+pub use events::StageEvent;
+pub use fence::{FenceError, Fenced, fence};
+pub use folders::{FolderError, StageFolders};
+pub use identities::{IdentityLease, StageIdentities};
+pub use reservations::{Reservations, StageReservations};
+pub use services::{Grants, ServiceError, ServiceFuture, SpawnedAttempt, StageServices};
+pub use supervisor::{LogLimits, StageSpec, StageSupervisor, SupervisorConfig};
