@@ -5,10 +5,12 @@
 //! - [`change`]: what the store recorded
 //! - [`stage`]: one plugin call: order, outcome, failure
 //! - [`frames`]: how a stage is carried to a stage-runner process and back
+//! - [`validation`]: what `plugin validate` asks of a runner, and what it answers
 
-pub mod image;
-pub mod status;
-pub mod order;
 pub mod change;
-pub mod stage;
 pub mod frames;
+pub mod image;
+pub mod order;
+pub mod stage;
+pub mod status;
+pub mod validation;
