@@ -1,1 +1,11 @@
-//! (growing)
+//! Everything that crosses Image Factory's plugin boundary, and nothing else.
+//!
+//! [`abi`] is the Rust twin of the C headers. It needs no dependency and compiles with rustc 1.63,
+//! the compiler of the oldest distribution that plugins are built on. `payload` (a default
+//! feature) holds the documents inside: templates, target content, manifests.
+
+#![deny(unsafe_op_in_unsafe_fn)] // also where the workspace's lints do not reach: plain rustc
+
+pub mod abi;
+#[cfg(feature = "payload")]
+pub mod payload;
