@@ -1,1 +1,61 @@
-//! (growing)
+//! Images, orders, journal, checkpoints and bodies: what must outlive the process.
+//!
+//! The records stand behind [`ImageStore`], one trait per concept; [`embedded`] keeps them in SQLite
+//! (a PostgreSQL store for factories of many machines would be a second implementation). The files
+//! stand beside the database: bodies under the names that scripts know (`<uuid>.body`, `<uuid>.meta`),
+//! artefacts, logs, sealed credentials. What was promised is durable before a function returns.
+//!
+//! - [`images`], [`orders`], [`stages`], [`callbacks`], [`nonces`]: the records
+//! - [`embedded`]: SQLite
+//! - [`layout`]: the folders of a store
+//! - [`bodies`], [`sparse`], [`space`]: image files, copied without filling their holes
+//! - [`artifacts`], [`logs`]: what else a stage leaves to read
+//! - [`vault`]: credentials of open orders, sealed
+//! - [`owner`]: which process works on what
+
+pub mod artifacts;
+pub mod bodies;
+pub mod callbacks;
+pub mod embedded;
+mod error;
+pub mod images;
+pub mod layout;
+pub mod logs;
+pub mod meta;
+pub mod nonces;
+pub mod orders;
+pub mod original;
+pub mod owner;
+pub mod space;
+pub mod sparse;
+pub mod stages;
+pub mod vault;
+
+pub use error::StoreError;
+
+/// All records of a factory.
+pub trait ImageStore:
+    images::Images
+    + orders::Orders
+    + stages::Stages
+    + callbacks::Callbacks
+    + nonces::Nonces
+    + artifacts::ArtifactRecords
+    + space::Reservations
+    + Send
+    + Sync
+{
+}
+
+impl<S> ImageStore for S where
+    S: images::Images
+        + orders::Orders
+        + stages::Stages
+        + callbacks::Callbacks
+        + nonces::Nonces
+        + artifacts::ArtifactRecords
+        + space::Reservations
+        + Send
+        + Sync
+{
+}

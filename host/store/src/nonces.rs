@@ -1,0 +1,23 @@
+//! OAuth nonces: each is good once per consumer and timestamp, across restarts.
+
+use async_trait::async_trait;
+
+use crate::StoreError;
+
+/// The memory of used nonces.
+#[async_trait]
+pub trait Nonces {
+    /// Takes a nonce: `true` the first time, `false` for a replay. Survives `kill -9`.
+    async fn take_nonce(
+        &self,
+        consumer: &str,
+        timestamp: i64,
+        nonce: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Forgets nonces with timestamps before this one (seconds): they are refused by age.
+    async fn forget_nonces_before(&self, timestamp: i64) -> Result<(), StoreError>;
+
+    /// The newest timestamp ever taken, for clocks that were set back; 0 = none.
+    async fn newest_nonce(&self) -> Result<i64, StoreError>;
+}
