@@ -1,1 +1,27 @@
-//! (growing)
+//! What the tests of this workspace share; no test lives here.
+//!
+//! Every piece is small and stands alone: a test takes what it needs. Helpers panic where something
+//! of the test's own world is missing, because then the test proves nothing. Read on in the order of
+//! the `mod` lines.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this crate is shipped"
+)]
+
+/// Our own programs and plugin libraries, built when a test asks for them.
+pub mod binaries;
+
+/// Plugins in C (and plain rustc) from `tests/fixtures`, compiled once.
+pub mod fixture_plugins;
+
+/// Snapshots of what must be the same before and after a stage.
+pub mod host_state;
+
+/// The language between a test and its stage driver.
+pub mod rig_order;
+
+/// Stages through the real supervisor and the real runner, in a daemon of their own.
+pub mod stage_rig;
