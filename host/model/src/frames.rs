@@ -5,12 +5,16 @@
 //! Refused and exits. Everything that comes from a runner is hostile input to the supervisor: sizes
 //! are capped, keys are closed, and End counts only with the nonce of its Hello.
 
+mod decoder;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stage::{JournalEntry, LogLevel, Progress, StageOrder};
+
+pub use self::decoder::{FrameDecoder, FrameError, encode};
 
 /// Changes whenever a frame changes; runner and daemon must agree.
 pub const PROTOCOL: u32 = 1;
