@@ -1,0 +1,105 @@
+//! The runner's end of the socket: frames in, frames out (`imagefactory_model::frames`).
+//!
+//! Every frame leaves whole, under a lock, whichever thread sends it. Only one process of the
+//! runner speaks at a time: the one that is deepest in the sandbox. Bodies of received frames are
+//! wiped after parsing, because a reply may carry a secret.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use imagefactory_model::frames::{FRAME_BYTES_MAX, HostFrame, RunnerFrame};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::wipe::wipe;
+
+/// Why a frame did not come or go.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The daemon closed its end or died.
+    #[error("the daemon is gone")]
+    Closed,
+    /// More than both sides agreed on.
+    #[error("a frame of {bytes} bytes is longer than the {FRAME_BYTES_MAX} that may be sent")]
+    TooLong {
+        /// Of the body.
+        bytes: usize,
+    },
+    /// Not a frame that this runner knows.
+    #[error("a frame from the daemon cannot be read: {0}")]
+    Malformed(#[source] serde_json::Error),
+    /// The descriptor is not what it was: somebody in this process closed or replaced it.
+    #[error("the socket to the daemon is broken: {0}")]
+    Broken(#[source] io::Error),
+}
+
+/// The socket to the supervisor.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+    writing: Mutex<()>,
+}
+
+impl Wire {
+    /// Takes the socket over.
+    pub fn new(socket: OwnedFd) -> Self {
+        Wire { socket, writing: Mutex::new(()) }
+    }
+
+    /// The socket, to wait on.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Waits for the next frame. Only one thread receives.
+    pub fn receive(&self) -> Result<HostFrame, WireError> {
+        let mut length = [0u8; 4];
+        self.receive_exactly(&mut length)?;
+        let bytes = u32::from_le_bytes(length) as usize;
+        if bytes > FRAME_BYTES_MAX {
+            return Err(WireError::TooLong { bytes });
+        }
+        let mut body = vec![0u8; bytes];
+        self.receive_exactly(&mut body)?;
+        let frame = serde_json::from_slice(&body).map_err(WireError::Malformed);
+        wipe(&mut body);
+        frame
+    }
+
+    fn receive_exactly(&self, buffer: &mut [u8]) -> Result<(), WireError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match rustix::net::recv(&self.socket, &mut buffer[filled..], RecvFlags::empty()) {
+                Ok((0, _)) => return Err(WireError::Closed),
+                Ok((_, count)) => filled += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Err(WireError::Closed),
+                Err(errno) => return Err(WireError::Broken(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one frame, whole; waits while the daemon is behind with reading.
+    pub fn send(&self, frame: &RunnerFrame) -> Result<(), WireError> {
+        let mut buffer = vec![0u8; 4];
+        serde_json::to_writer(&mut buffer, frame).map_err(WireError::Malformed)?;
+        let bytes = buffer.len() - 4;
+        let length = u32::try_from(bytes).ok().filter(|_| bytes <= FRAME_BYTES_MAX);
+        let length = length.ok_or(WireError::TooLong { bytes })?;
+        buffer[..4].copy_from_slice(&length.to_le_bytes());
+
+        let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = 0;
+        while sent < buffer.len() {
+            match rustix::net::send(&self.socket, &buffer[sent..], SendFlags::NOSIGNAL) {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(WireError::Closed),
+                Err(errno) => return Err(WireError::Broken(errno.into())),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! The innermost process: two threads, one that meets the plugin and one that listens.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use imagefactory_model::frames::{Hello, RunnerFrame, SandboxReport};
+
+use crate::cancellation::Cancellation;
+use crate::control::Control;
+use crate::error::RunnerError;
+use crate::exit_status;
+use crate::host_services::PendingCalls;
+use crate::library::CheckedLibrary;
+use crate::stage_thread::StageThread;
+use crate::wire::Wire;
+
+/// What a C program's main thread has, and what C plugins are written for.
+const STAGE_STACK_BYTES: usize = 8 << 20;
+
+/// Runs the task of `hello` in the sandbox that already stands, and ends the process.
+pub fn work(wire: Wire, hello: Hello, library: CheckedLibrary, sandbox: SandboxReport) -> ! {
+    let wire = Arc::new(wire);
+    let cancellation = match Cancellation::new() {
+        Ok(cancellation) => Arc::new(cancellation),
+        Err(error) => refuse(&wire, &RunnerError::layer("cannot make an eventfd", error)),
+    };
+    let calls = Arc::new(PendingCalls::default());
+    let (orders, taken_orders) = sync_channel(1);
+    let (started, has_started) = sync_channel(1);
+    let cancel_grace = Duration::from_millis(hello.sandbox.cancel_grace_ms);
+    let stage = StageThread {
+        wire: wire.clone(),
+        cancellation: cancellation.clone(),
+        calls: calls.clone(),
+        orders: taken_orders,
+        hello,
+        library,
+        sandbox,
+    };
+    let body = move || {
+        // The receiver waits right below; it is there.
+        if started.send(rustix::thread::gettid().as_raw_nonzero().get()).is_err() {}
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.run()));
+        exit_status::leave(run.unwrap_or(exit_status::DEFECT))
+    };
+    let builder = std::thread::Builder::new().name("stage".into()).stack_size(STAGE_STACK_BYTES);
+    if let Err(error) = builder.spawn(body) {
+        refuse(&wire, &RunnerError::layer("cannot start the stage thread", error));
+    }
+    let Ok(stage_thread) = has_started.recv() else { exit_status::leave(exit_status::DEFECT) };
+    Control { wire, cancellation, calls, orders, stage_thread, cancel_grace }.run()
+}
+
+/// Tells the supervisor why not, and ends the process.
+pub fn refuse(wire: &Wire, error: &RunnerError) -> ! {
+    match wire.send(&RunnerFrame::Refused(error.refused())) {
+        Ok(()) => exit_status::leave(exit_status::REFUSED),
+        Err(_) => exit_status::leave(exit_status::BROKEN_WIRE),
+    }
+}
