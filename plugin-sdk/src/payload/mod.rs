@@ -8,6 +8,17 @@
 
 pub mod template;
 
+pub mod target_content;
+
+pub mod credentials;
+pub mod provider;
+
+pub mod image;
+pub mod resources;
+
+pub mod icicle;
+pub mod results;
+
 pub mod manifest;
 
 pub mod finding;

@@ -26,7 +26,7 @@ pub enum ContentType {
 impl ContentType {
     /// The content's bytes; `None` where it must be fetched, or is base64 that was never checked
     /// and does not decode.
-    pub(super) fn bytes(self, content: &str) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(self, content: &str) -> Option<Vec<u8>> {
         match self {
             ContentType::Raw => Some(content.as_bytes().to_vec()),
             ContentType::Base64 => base64::decode(content).ok(),

@@ -34,6 +34,9 @@ pub use self::packages::{Package, Repository};
 pub use self::rules::{TemplateLimits, TemplateRules};
 pub use self::source::{names_this_host, TemplateSource};
 
+pub(crate) use self::contents::check_encoding;
+pub(crate) use self::packages::{read_packages, read_repositories};
+
 /// A parsed template. Its serde form is `template_json`: the keys are the field names below, a
 /// closed set; absent values are null or empty lists.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
