@@ -1,0 +1,80 @@
+//! Compiles the C and C++ fixtures of `tests/fixtures/c` with the flags that plugin authors are
+//! told to use. One compilation a test process and fixture; the library replaces its predecessor in
+//! one step, because other tests may be loading that. Needs gcc, g++ and binutils.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// The repository.
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests crate lies in the repository").to_path_buf()
+}
+
+/// `tests/fixtures/c`.
+pub(crate) fn fixtures() -> PathBuf {
+    root().join("tests/fixtures/c")
+}
+
+/// CMockOS, CMockCloud or CxxMockOS as a library.
+pub(crate) fn library(id: &str) -> PathBuf {
+    let (compiler, dialect, source) = match id {
+        "CMockOS" => ("gcc", "-std=c99", "mock_os.c"),
+        "CMockCloud" => ("gcc", "-std=c99", "mock_cloud.c"),
+        "CxxMockOS" => ("g++", "-std=c++11", "cxx_os.cpp"),
+        _ => panic!("there is no fixture {id}"),
+    };
+    build(compiler, dialect, &fixtures().join(source), id)
+}
+
+/// The C fixture of this file name compiled as C++.
+pub(crate) fn c_source_as_cpp(source: &str) -> PathBuf {
+    build("g++", "-std=c++11", &fixtures().join(source), &format!("{source}-as-cpp"))
+}
+
+/// What this process has compiled. The lock is held while compiling, so nothing is compiled twice.
+static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
+fn build(compiler: &str, dialect: &str, source: &Path, name: &str) -> PathBuf {
+    let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
+    built.entry(name.into()).or_insert_with(|| compile(compiler, dialect, source, name)).clone()
+}
+
+fn compile(compiler: &str, dialect: &str, source: &Path, name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-plugins");
+    std::fs::create_dir_all(&folder).unwrap();
+    let fresh = folder.join(format!("{name}-{}", std::process::id()));
+    let exports = root().join("plugin-sdk/examples/c/exports.map");
+    let done = Command::new(compiler)
+        .args([dialect, "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .args(["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,now", "-Wl,--no-undefined"])
+        .arg(format!("-Wl,--version-script={}", exports.display()))
+        .arg("-I")
+        .arg(root().join("plugin-sdk/include"))
+        .arg("-o")
+        .arg(&fresh)
+        .args(if compiler == "g++" { ["-x", "c++"].as_slice() } else { &[] })
+        .arg(source)
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {compiler}: {e}; install gcc and g++"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let library = folder.join(format!("{name}.so"));
+    std::fs::rename(&fresh, &library).unwrap();
+    library
+}
+
+/// Names of the symbols that a library defines for others.
+pub(crate) fn exported_symbols(library: &Path) -> Vec<String> {
+    let done = Command::new("nm")
+        .args(["-D", "--defined-only", "--format=posix"])
+        .arg(library)
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run nm: {e}; install binutils"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8(done.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next()).map(String::from).collect()
+}
