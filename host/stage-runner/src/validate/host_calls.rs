@@ -5,7 +5,7 @@
 //! journal entry without its required texts is rule 310.
 
 use std::cell::RefCell;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 
 use imagefactory_model::stage::{JournalEntry, JournalEvent, Operation};
 use imagefactory_plugin_sdk::abi::*;
@@ -20,7 +20,7 @@ use super::stage_input::{BASE_IMAGE_ID, CREDENTIAL_NAME};
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 thread_local! {
-    static LAST_ERROR: RefCell<CString> = const { RefCell::new(CString::new(Vec::new()).unwrap_or_default()) };
+    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// The table; its ctx is set by the host.
@@ -115,8 +115,7 @@ unsafe fn enter(ctx: *mut c_void, call: Call) -> Result<&'static MockHost, i32> 
 
 /// Remembers why, answers the status.
 fn refuse(code: i32, why: &str) -> i32 {
-    let why = CString::new(why.replace('\0', " ")).unwrap_or_default();
-    LAST_ERROR.with(|last| *last.borrow_mut() = why);
+    LAST_ERROR.with(|last| *last.borrow_mut() = why.to_owned());
     code
 }
 
@@ -355,12 +354,20 @@ unsafe extern "C" fn journal(ctx: *mut c_void, e: *const imgf_journal_entry) -> 
     let scratch = e.flags & IMGF_JOURNAL_SCRATCH != 0;
     let entry = JournalEntry { event, scratch, token, kind, resource_id, details };
     host.pass_on(&entry);
+    let resources = host.folders.ledger_count();
     let mut state = host.state();
     let known = state.recorded().journal.iter().any(|other| other.token == entry.token);
     let cleaning = state.operation() == Some(Operation::Cleanup);
     if entry.event == JournalEvent::Created && !known && !cleaning {
         let token = &entry.token;
         state.violates(310, format!("CREATED of {token} came without a WILL_CREATE before it"));
+    }
+    if entry.event == JournalEvent::WillCreate && !known && !cleaning {
+        let announced = super::stage_input::open_entries(&state.recorded().journal).len();
+        if resources > announced {
+            let token = &entry.token;
+            state.violates(310, format!("at WILL_CREATE of {token} there were {resources} outside resources already, and {announced} announced"));
+        }
     }
     state.recorded().journal.push(entry);
     IMGF_OK
@@ -473,7 +480,7 @@ unsafe extern "C" fn last_error(ctx: *mut c_void, out: *mut imgf_str) -> i32 {
     unsafe {
         nothing(out, IMGF_OK);
         let host = get!(enter(ctx, Call::LastError));
-        let why = LAST_ERROR.with(|last| last.borrow().to_string_lossy().into_owned());
+        let why = LAST_ERROR.with(|last| last.borrow().clone());
         if why.is_empty() {
             return IMGF_E_NOT_FOUND;
         }

@@ -18,7 +18,7 @@ use imagefactory_model::stage::{JournalEntry, Operation};
 use imagefactory_plugin_sdk::abi::{IMGF_ABI_1_0, IMGF_E_INVALID_STATE, imgf_host};
 use serde_json::{Map, Value};
 
-use super::bench::{Act, Bench, RunFolders};
+use super::bench::{Bench, RunFolders};
 use super::host_calls;
 use super::stage_input::InputImage;
 
@@ -169,7 +169,7 @@ pub(super) struct MockHost {
     pub(super) config: Map<String, Value>,
     pub(super) credentials: Option<String>,
     pub(super) images: String,
-    report_journal: bool,
+    report_journal: AtomicBool,
     state: Mutex<State>,
     cancelled: AtomicBool,
     cancel_event: Option<OwnedFd>,
@@ -224,7 +224,7 @@ impl MockHost {
                 "parameters": {}, "properties": {},
             })
             .to_string(),
-            report_journal: bench.act != Act::Whole,
+            report_journal: AtomicBool::new(false),
             state: Mutex::new(State {
                 life: Life::Idle,
                 operation: None,
@@ -398,9 +398,14 @@ impl MockHost {
         writes.then(|| self.folders.output.join("image"))
     }
 
+    /// From now on entries go to the outer process: the probe is about to be killed.
+    pub(super) fn report_journal(&self) {
+        self.report_journal.store(true, Ordering::Relaxed);
+    }
+
     /// Passes an entry on to the outer process, which keeps it over a kill.
     pub(super) fn pass_on(&self, entry: &JournalEntry) {
-        if self.report_journal {
+        if self.report_journal.load(Ordering::Relaxed) {
             // SAFETY: the report belongs to the bench, which lives until the process ends.
             unsafe { &*self.bench_report }.journal(entry);
         }

@@ -121,15 +121,7 @@ impl ProcessState {
         self.printed_bytes
     }
 
-    /// Open descriptors.
-    pub(super) fn descriptor_count(&self) -> usize {
-        self.descriptors.len()
-    }
 
-    /// Threads.
-    pub(super) fn thread_count(&self) -> usize {
-        self.threads
-    }
 }
 
 /// Resident memory in bytes.

@@ -46,6 +46,17 @@ pub(super) fn load_entry(library: &Path) -> Result<imagefactory_plugin_negotiate
     entry
 }
 
+/// Loads a library and answers the address of a symbol; NULL where it has none.
+pub(super) fn load_symbol(library: &Path, symbol: &str) -> Result<*const c_void, String> {
+    // SAFETY: as for `load_entry`.
+    let loaded = unsafe { Library::open(Some(library), LOAD_FLAGS) }.map_err(|e| e.to_string())?;
+    // SAFETY: only the address is taken.
+    let address = unsafe { loaded.get::<*const c_void>(symbol.as_bytes()) };
+    let address = address.map_or(std::ptr::null(), |symbol| symbol.into_raw().cast_const());
+    let _never_closed = loaded.into_raw();
+    Ok(address)
+}
+
 /// An empty question for the range of versions.
 pub(super) fn question(host_abi_min: u32, host_abi_max: u32) -> imgf_negotiate {
     imgf_negotiate {
