@@ -73,7 +73,20 @@ pub(crate) fn quoted(text: &str) -> String {
     if masked.chars().nth(QUOTE_CHARS_MAX).is_some() {
         shown.push('…');
     }
-    format!("\"{}\"", shown.escape_debug())
+    format!("{shown:?}")
+}
+
+/// Text for a message, its control characters escaped: findings are shown on terminals.
+pub(crate) fn without_controls(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// `https://user:secret@host/` as `https://REDACTED@host/`, wherever in the text it stands.

@@ -8,7 +8,7 @@ pub(crate) mod walk;
 
 use roxmltree::{Document, ParsingOptions};
 
-use super::finding::Finding;
+use super::finding::{without_controls, Finding};
 
 /// How much of a document is read. Everything beyond is refused with a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Document<'t
         Finding {
             line: position.row,
             column: position.col,
-            message: format!("this is not well-formed XML: {}", message.escape_debug()),
+            message: format!("this is not well-formed XML: {}", without_controls(message)),
         }
     })
 }

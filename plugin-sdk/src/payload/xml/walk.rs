@@ -104,7 +104,7 @@ impl<'d> Walk<'d> {
             if child.is_text() {
                 if !rule.children.is_empty() && !is_xml_blank(child.text().unwrap_or("")) {
                     let message = format!(
-                        "text stands directly inside <{}>; only elements may ({})",
+                        "text stands directly inside <{}>; it holds only {}",
                         tag(node),
                         listed(&known)
                     );
@@ -234,7 +234,7 @@ fn is_xml_blank(text: &str) -> bool {
     text.chars().all(|c| matches!(c, ' ' | '\t' | '\r' | '\n'))
 }
 
-/// A name from the document, shortened: names may be a megabyte long.
+/// A name from the document, shortened: names may be a megabyte long. XML names hold no controls.
 fn shown_name(name: &str) -> String {
     let mut shown: String = name.chars().take(60).collect();
     if shown.len() < name.len() {
