@@ -145,6 +145,11 @@ impl Instance<'_> {
         self.plugin.interface(abi::IMGF_IFACE_OS_V1).expect("an OS plugin")
     }
 
+    /// The table of an interface.
+    pub(crate) fn interface<T>(&self, id: &str) -> &'static T {
+        self.plugin.interface(id).expect("the plugin has this interface")
+    }
+
     /// The cloud table.
     pub(crate) fn cloud(&self) -> &'static abi::imgf_cloud_v1 {
         self.plugin.interface(abi::IMGF_IFACE_CLOUD_V1).expect("a cloud plugin")
@@ -166,6 +171,15 @@ impl Instance<'_> {
         let lent = imgf_str { ptr: content.as_ptr().cast(), len: content.as_bytes().len() };
         // SAFETY: the instance is alive, the text for the call.
         unsafe { add(self.pointer, lent) }
+    }
+
+    /// Calls the should-hook; status and its answer.
+    pub(crate) fn should(&self, stage: &Stage) -> (i32, u32) {
+        let should = self.cloud().builder_should_create_target_image.expect("the plugin has it");
+        let mut yes = 1;
+        // SAFETY: instance, stage and the place for the answer are alive for the call.
+        let status = stage.lend(|stage| unsafe { should(self.pointer, stage, &raw mut yes) });
+        (status, yes)
     }
 
     /// Calls cleanup with a journal.
@@ -211,6 +225,8 @@ pub(crate) struct Stage {
     pub(crate) stage_id: String,
     /// `mock`, …
     pub(crate) target: Option<String>,
+    /// 1, 2, … (0 stands for 1).
+    pub(crate) attempt: u32,
     /// Provider definition.
     pub(crate) provider: Option<String>,
     /// TDL.
@@ -257,7 +273,7 @@ impl Stage {
             struct_size: size_of::<imgf_stage>() as u32,
             flags: 0,
             deadline_unix_ms: 0,
-            attempt: 1,
+            attempt: self.attempt.max(1),
             reserved0: 0,
             stage_id: lend(Some(&self.stage_id)),
             image_id: lend(Some("1f0c3a5e-0000-4000-8000-0000000000ff")),

@@ -61,6 +61,8 @@ struct State {
     cancel_fd: i32,
     cancel_at_progress: Mutex<Option<usize>>,
     journal_refused: AtomicBool,
+    checkpoints: Mutex<BTreeMap<String, CString>>,
+    checkpoint_table: abi::imgf_host_checkpoint_v1,
 }
 
 impl RecordingHost {
@@ -84,6 +86,13 @@ impl RecordingHost {
             cancel_fd,
             cancel_at_progress: Mutex::new(None),
             journal_refused: AtomicBool::new(false),
+            checkpoints: Mutex::default(),
+            checkpoint_table: abi::imgf_host_checkpoint_v1 {
+                struct_size: size_of::<abi::imgf_host_checkpoint_v1>() as u32,
+                reserved0: 0,
+                put: Some(checkpoint_put),
+                get: Some(checkpoint_get),
+            },
         });
         let table = imgf_host {
             struct_size: size_of::<imgf_host>() as u32,
@@ -113,6 +122,19 @@ impl RecordingHost {
         self.state.secrets.insert(name.into(), CString::new(text).unwrap());
         self.table.ctx = (&raw const *self.state).cast_mut().cast();
         self
+    }
+
+    /// Puts a checkpoint as an earlier attempt would have.
+    pub(crate) fn with_checkpoint(self, key: &str, json: &str) -> RecordingHost {
+        let kept = CString::new(json).unwrap();
+        self.state.checkpoints.lock().unwrap().insert(key.into(), kept);
+        self
+    }
+
+    /// What was put last, as JSON text.
+    pub(crate) fn checkpoint(&self, key: &str) -> Option<String> {
+        let kept = self.state.checkpoints.lock().unwrap();
+        kept.get(key).map(|text| text.to_str().unwrap().to_owned())
     }
 
     /// The table, valid as long as self stays where it is.
@@ -270,8 +292,25 @@ unsafe extern "C" fn last_error(_: *mut c_void, out: *mut imgf_str) -> i32 {
     abi::IMGF_OK
 }
 
-unsafe extern "C" fn get_interface(_: *mut c_void, _: imgf_str) -> *const c_void {
-    std::ptr::null()
+unsafe extern "C" fn get_interface(ctx: *mut c_void, id: imgf_str) -> *const c_void {
+    match copied(id).as_str() {
+        abi::IMGF_HOST_CHECKPOINT_V1 => (&raw const state(ctx).checkpoint_table).cast(),
+        _ => std::ptr::null(),
+    }
+}
+
+unsafe extern "C" fn checkpoint_put(ctx: *mut c_void, key: imgf_str, value: imgf_str) -> i32 {
+    let value = copied(value);
+    serde_json::from_str::<Value>(&value).expect("a checkpoint is JSON");
+    // A value that was lent stays readable until destroy, so a replaced one is leaked.
+    let value = CString::new(value).unwrap();
+    let replaced = state(ctx).checkpoints.lock().unwrap().insert(copied(key), value);
+    replaced.map(CString::into_raw);
+    abi::IMGF_OK
+}
+
+unsafe extern "C" fn checkpoint_get(ctx: *mut c_void, key: imgf_str, out: *mut imgf_str) -> i32 {
+    answer(state(ctx).checkpoints.lock().unwrap().get(&copied(key)), out)
 }
 
 fn answer(text: Option<&CString>, out: *mut imgf_str) -> i32 {
