@@ -8,16 +8,33 @@
 
 mod supervisor;
 
+mod attempt;
+mod conversation;
+mod ladder;
+mod testimony;
+mod verdict;
+
 mod services;
 
-mod events;
-
+mod calls;
 mod reservations;
+mod results;
 
-mod folders;
+mod events;
+mod scrubber;
+mod stage_log;
+
+mod artifacts;
+mod image_format;
+mod output;
+
+mod cgroup;
+mod process_table;
+mod spawn;
+mod wire;
 
 mod fence;
-
+mod folders;
 mod identities;
 
 pub use events::StageEvent;

@@ -55,7 +55,7 @@ impl Reservations {
 
     /// What one stage will hold; give it to nobody else.
     pub fn for_stage(self: &Arc<Self>) -> StageReservations {
-        StageReservations { all: self.clone(), locks: BTreeMap::new(), ports: BTreeSet::new() }
+        StageReservations { all: self.clone(), held: Mutex::default() }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -64,10 +64,16 @@ impl Reservations {
     }
 }
 
-/// The locks and ports of one running stage. Dropping it releases them.
+/// The locks and ports of one running stage. Dropping it releases them. Threads of a plugin may call
+/// at once; a lock belongs to the stage, not to the thread.
 #[derive(Debug)]
 pub struct StageReservations {
     all: Arc<Reservations>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
     locks: BTreeMap<String, OwnedMutexGuard<()>>,
     ports: BTreeSet<u16>,
 }
@@ -75,7 +81,7 @@ pub struct StageReservations {
 impl StageReservations {
     /// Takes the lock `name`, waiting at most `timeout`. A lock that this stage holds already is
     /// refused: it would wait for itself.
-    pub async fn lock(&mut self, name: &str, timeout: Duration) -> Result<(), ServiceError> {
+    pub async fn lock(&self, name: &str, timeout: Duration) -> Result<(), ServiceError> {
         if name.is_empty() || name.len() > LOCK_NAME_BYTES_MAX {
             return Err(refused(
                 INVALID_ARGUMENT,
@@ -85,19 +91,11 @@ impl StageReservations {
                 ),
             ));
         }
-        if self.locks.contains_key(name) {
-            return Err(refused(INVALID_STATE, format!("this stage holds lock {name:?} already")));
-        }
-        if self.locks.len() >= LOCKS_PER_STAGE_MAX {
-            return Err(refused(
-                QUOTA,
-                format!("a stage holds at most {LOCKS_PER_STAGE_MAX} locks; unlock some"),
-            ));
-        }
+        self.may_lock(name)?;
         let lock = self.all.taken().locks.entry(name.to_owned()).or_default().clone();
         match tokio::time::timeout(timeout, lock.lock_owned()).await {
             Ok(guard) => {
-                self.locks.insert(name.to_owned(), guard);
+                self.held().locks.insert(name.to_owned(), guard);
                 Ok(())
             }
             Err(_) => {
@@ -111,8 +109,9 @@ impl StageReservations {
     }
 
     /// Gives a lock back.
-    pub fn unlock(&mut self, name: &str) -> Result<(), ServiceError> {
-        match self.locks.remove(name) {
+    pub fn unlock(&self, name: &str) -> Result<(), ServiceError> {
+        let guard = self.held().locks.remove(name);
+        match guard {
             Some(guard) => {
                 drop(guard);
                 self.forget_if_idle(name);
@@ -123,8 +122,8 @@ impl StageReservations {
     }
 
     /// A TCP port of the configured range that no stage holds and nobody listens on now.
-    pub fn next_listen_port(&mut self) -> Result<u16, ServiceError> {
-        if self.ports.len() >= PORTS_PER_STAGE_MAX {
+    pub fn next_listen_port(&self) -> Result<u16, ServiceError> {
+        if self.held().ports.len() >= PORTS_PER_STAGE_MAX {
             return Err(refused(
                 QUOTA,
                 format!("a stage holds at most {PORTS_PER_STAGE_MAX} listen ports"),
@@ -140,7 +139,7 @@ impl StageReservations {
                 && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
             {
                 taken.ports.insert(port);
-                self.ports.insert(port);
+                self.held().ports.insert(port);
                 return Ok(port);
             }
         }
@@ -152,6 +151,24 @@ impl StageReservations {
                 range.end()
             ),
         ))
+    }
+
+    fn may_lock(&self, name: &str) -> Result<(), ServiceError> {
+        let held = self.held();
+        if held.locks.contains_key(name) {
+            return Err(refused(INVALID_STATE, format!("this stage holds lock {name:?} already")));
+        }
+        if held.locks.len() >= LOCKS_PER_STAGE_MAX {
+            return Err(refused(
+                QUOTA,
+                format!("a stage holds at most {LOCKS_PER_STAGE_MAX} locks; unlock some"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a lock that nobody holds or waits for, so that names do not pile up.
@@ -166,14 +183,14 @@ impl StageReservations {
 
 impl Drop for StageReservations {
     fn drop(&mut self) {
-        let names: Vec<String> = self.locks.keys().cloned().collect();
-        self.locks.clear();
-        for name in names {
+        let Held { locks, ports } = std::mem::take(&mut *self.held());
+        for (name, guard) in locks {
+            drop(guard);
             self.forget_if_idle(&name);
         }
         let mut taken = self.all.taken();
-        for port in &self.ports {
-            taken.ports.remove(port);
+        for port in ports {
+            taken.ports.remove(&port);
         }
     }
 }
@@ -192,8 +209,8 @@ mod tests {
     #[tokio::test]
     async fn a_lock_excludes_other_stages_until_its_stage_ends_however_it_ends() {
         let all = Reservations::new(20000..=20010);
-        let mut first = all.for_stage();
-        let mut second = all.for_stage();
+        let first = all.for_stage();
+        let second = all.for_stage();
         first.lock("oz", SHORT).await.unwrap();
         assert_eq!(second.lock("oz", SHORT).await.unwrap_err().code, TIMEOUT);
         let waiting = tokio::spawn(async move { second.lock("oz", LONG).await.map(|()| second) });
@@ -206,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn a_stage_cannot_deadlock_on_itself_nor_release_what_it_does_not_hold() {
         let all = Reservations::new(20000..=20010);
-        let mut stage = all.for_stage();
+        let stage = all.for_stage();
         stage.lock("oz", SHORT).await.unwrap();
         assert_eq!(stage.lock("oz", LONG).await.unwrap_err().code, INVALID_STATE);
         assert_eq!(stage.unlock("other").unwrap_err().code, INVALID_STATE);
@@ -217,9 +234,9 @@ mod tests {
     #[tokio::test]
     async fn a_stage_that_was_dropped_while_it_waited_leaves_the_lock_to_others() {
         let all = Reservations::new(20000..=20010);
-        let mut first = all.for_stage();
+        let first = all.for_stage();
         first.lock("oz", SHORT).await.unwrap();
-        let mut second = all.for_stage();
+        let second = all.for_stage();
         assert!(tokio::time::timeout(SHORT, second.lock("oz", LONG)).await.is_err());
         drop((first, second));
         all.for_stage().lock("oz", SHORT).await.unwrap();
@@ -228,8 +245,8 @@ mod tests {
     #[test]
     fn two_stages_never_get_the_same_port_and_ports_come_back() {
         let all = Reservations::new(20100..=20103);
-        let mut first = all.for_stage();
-        let mut second = all.for_stage();
+        let first = all.for_stage();
+        let second = all.for_stage();
         let mut got: Vec<u16> = Vec::new();
         while let Ok(port) = first.next_listen_port() {
             got.push(port);

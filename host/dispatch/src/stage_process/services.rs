@@ -16,8 +16,8 @@ pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServiceErr
 
 /// What must be durable or looked up for one attempt of one stage.
 ///
-/// Every call is awaited while the plugin waits in it; calls of one stage come one at a time. A
-/// failed call is reported to the plugin, which decides what it means; only [`Self::spawned`] ends
+/// Every call is awaited while the plugin waits in it; a plugin with threads may have several under
+/// way, each thread's own in order. A call whose stage ends meanwhile is dropped. A failed call is reported to the plugin, which decides what it means; only [`Self::spawned`] ends
 /// the stage when it fails.
 pub trait StageServices: Send + Sync {
     /// The runner is there and nothing of the plugin's operation ran yet: record it, durably, so

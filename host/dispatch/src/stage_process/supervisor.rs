@@ -5,6 +5,7 @@
 //! process as well. Retries and what an outcome means are the pipeline's business.
 
 use std::ffi::OsString;
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +16,12 @@ use imagefactory_model::stage::{StageFailure, StageOrder, StageOutcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::events::StageEvent;
+use super::attempt::{Attempt, Tools};
+use super::cgroup::CgroupPlaces;
+use super::events::{EventSink, StageEvent};
 use super::reservations::Reservations;
 use super::services::{Grants, StageServices};
+use super::spawn::Spawner;
 
 /// How this factory runs stages. [`SupervisorConfig::new`] has the packaged values.
 #[derive(Debug, Clone)]
@@ -82,18 +86,81 @@ pub struct StageSpec {
     pub lock_file: PathBuf,
 }
 
+impl SupervisorConfig {
+    /// The packaged values, for a runner at this absolute path.
+    pub fn new(runner: impl Into<PathBuf>) -> Self {
+        let proxies = ["http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"];
+        let proxies = proxies.iter().map(|name| ((*name).into(), std::env::var_os(name)));
+        SupervisorConfig {
+            runner: runner.into(),
+            path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            proxies: proxies.filter_map(|(name, value)| Some((name, value?))).collect(),
+            // Reading and hashing a 100 MB library on a slow disk takes seconds.
+            ready_timeout: Duration::from_secs(30),
+            // Six heartbeats: a machine that swaps may miss some.
+            heartbeat_timeout: Duration::from_secs(30),
+            term_grace: Duration::from_secs(5),
+            reap_timeout: Duration::from_secs(5),
+            log: LogLimits::default(),
+            // A serial log or an SBOM is below 100 MB; a disk image is no artefact.
+            artifact_bytes_max: 1 << 30,
+            // The original's default (listen_port_min, listen_port_max).
+            listen_ports: 1025..=1125,
+            cgroups: true,
+            subreaper: true,
+        }
+    }
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        LogLimits {
+            // What a terminal or a journal shows of one line and still makes sense.
+            line_bytes_max: 8 << 10,
+            // An installer prints some thousand lines in minutes; bursts while unpacking packages.
+            lines_per_second: 200,
+            burst_lines: 2000,
+            // A base image's log is below 5 MB.
+            stage_bytes_max: 64 << 20,
+            // Fits a REST answer.
+            tail_lines: 20,
+        }
+    }
+}
+
 /// Runs stages, each in a process of its own. Cheap to share: `Arc<StageSupervisor>`.
 #[derive(Debug)]
 pub struct StageSupervisor {
     config: SupervisorConfig,
     reservations: Arc<Reservations>,
+    cgroups: Arc<CgroupPlaces>,
+    spawner: Spawner,
 }
 
 impl StageSupervisor {
-    /// A supervisor with this configuration. Detects what the machine offers, once.
-    pub fn new(config: SupervisorConfig) -> Self {
-        let reservations = Reservations::new(config.listen_ports.clone());
-        StageSupervisor { config, reservations }
+    /// A supervisor with this configuration. Detects what the machine offers, once, and starts the
+    /// spawning thread. Fails where no thread can be had.
+    pub fn new(config: SupervisorConfig) -> io::Result<Self> {
+        let cgroups = if config.cgroups {
+            CgroupPlaces::detect()
+        } else {
+            CgroupPlaces::none("cgroup: switched off in the configuration")
+        };
+        if config.subreaper {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        }
+        Ok(StageSupervisor {
+            reservations: Reservations::new(config.listen_ports.clone()),
+            cgroups: Arc::new(cgroups),
+            spawner: Spawner::start()?,
+            config,
+        })
+    }
+
+    /// The supervisor's own layers around every stage: those in force and those that cannot be had,
+    /// each with its reason. For the log at start and `strict_sandbox`.
+    pub fn containment(&self) -> (Vec<String>, Vec<String>) {
+        (self.cgroups.active(), self.cgroups.missing.clone())
     }
 
     /// Runs one stage to its end. `cancel` ends it early; so does dropping the future (at once and
@@ -105,7 +172,13 @@ impl StageSupervisor {
         events: mpsc::Sender<StageEvent>,
         cancel: CancellationToken,
     ) -> Result<StageOutcome, StageFailure> {
-        todo!()
+        let attempt = Attempt {
+            config: &self.config,
+            plugin: &spec.plugin,
+            sandbox: &spec.sandbox,
+            events: EventSink::new(events),
+        };
+        attempt.run_stage(self.tools(), &spec, services, &cancel).await
     }
 
     /// Loads a plugin and says what it is, without creating an instance.
@@ -114,6 +187,17 @@ impl StageSupervisor {
         plugin: PluginLibrary,
         sandbox: SandboxOrder,
     ) -> Result<Ready, StageFailure> {
-        todo!()
+        let (events, _nobody) = mpsc::channel(1);
+        let attempt = Attempt {
+            config: &self.config,
+            plugin: &plugin,
+            sandbox: &sandbox,
+            events: EventSink::new(events),
+        };
+        attempt.describe(self.tools()).await
+    }
+
+    fn tools(&self) -> Tools<'_> {
+        Tools { spawner: &self.spawner, cgroups: &self.cgroups, reservations: &self.reservations }
     }
 }

@@ -1,0 +1,584 @@
+//! The door of the engine: orders are taken here, recorded before the answer, and worked on.
+//!
+//! Used by the daemon and, in process, by the command line. A function here checks what can be checked
+//! at once (is there such an image, does a plugin serve the target), records images and orders together,
+//! and starts one task for each order. What the client was told is durable before it is told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use imagefactory_model::image::{Destination, Image, ImageKind};
+use imagefactory_model::order::{
+    CredentialSource, DeletionDetails, Order, OrderKind, Submission,
+};
+use imagefactory_model::status::Status;
+use imagefactory_notifications::events::Changes;
+use imagefactory_plugin_sdk::payload::template::TemplateSource;
+use imagefactory_registry::{Entry, Registry, RegistryHandle};
+use imagefactory_store::artifacts::ArtifactFiles;
+use imagefactory_store::bodies::Bodies;
+use imagefactory_store::images::{ImageQuery, ImageStep, Submitted};
+use imagefactory_store::layout::StoreLayout;
+use imagefactory_store::logs::LogFiles;
+use imagefactory_store::owner::Owner;
+use imagefactory_store::vault::Vault;
+use imagefactory_store::{ImageStore, StoreError, original};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::configuration::FactoryConfiguration;
+use crate::engine::Engine;
+use crate::error::DispatchError;
+use crate::places::Places;
+use crate::progress::ProgressRecorder;
+use crate::requests::{
+    Accepted, CredentialsGiven, Deletion, MadeFrom, NewBaseImage, NewProviderImage, NewTargetImage,
+    OrderOptions,
+};
+use crate::stage_process::{StageIdentities, StageSupervisor};
+
+/// The engine of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    engine: Arc<Engine>,
+    tasks: TaskTracker,
+    /// The tokens that end the work on open orders of this process, by order.
+    cancels: Arc<Mutex<HashMap<Uuid, OpenWork>>>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenWork {
+    image: Uuid,
+    cancel: CancellationToken,
+    deletes: bool,
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("open", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Which process this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The one daemon of a store: works on orders that others left.
+    Daemon,
+    /// A command line: works on its own orders only.
+    CommandLine,
+}
+
+impl Dispatcher {
+    /// Opens the store and everything around it. Nothing is worked on before [`Dispatcher::start`].
+    pub async fn open(
+        configuration: FactoryConfiguration,
+        role: Role,
+        store: Arc<dyn ImageStore>,
+        layout: StoreLayout,
+    ) -> Result<Dispatcher, StoreError> {
+        let owner = match role {
+            Role::Daemon => Owner::daemon(&layout)?,
+            Role::CommandLine => Owner::process(&layout)?,
+        };
+        if role == Role::Daemon {
+            let taken = original::take_over(&*store, &layout).await?;
+            if taken.images > 0 {
+                tracing::info!("took over {} images of the original's store", taken.images);
+            }
+            for left in taken.left {
+                tracing::warn!("not taken over: {left}");
+            }
+        }
+        let is_root = rustix::process::geteuid().is_root();
+        let ids = configuration.stage_ids;
+        let identities =
+            is_root.then(|| StageIdentities::new(ids.uid_first, ids.slots, ids.gid));
+        let changes = Changes::new();
+        let engine = Engine {
+            named_credentials: Arc::new(configuration.credentials.clone()),
+            bodies: Bodies::new(layout.clone(), is_root.then_some(ids.gid)),
+            artifacts: ArtifactFiles::new(layout.clone()),
+            logs: LogFiles::new(layout.clone()),
+            vault: Vault::open(&layout)?,
+            owner,
+            registry: Arc::new(RegistryHandle::default()),
+            supervisor: StageSupervisor::new(configuration.supervisor.clone()),
+            identities,
+            places: Places::new(&configuration.places),
+            progress: ProgressRecorder::new(Arc::clone(&store), layout.clone(), changes.clone()),
+            changes,
+            order_closed: tokio::sync::Notify::new(),
+            stopping: CancellationToken::new(),
+            configuration,
+            store,
+            layout,
+        };
+        Ok(Dispatcher {
+            engine: Arc::new(engine),
+            tasks: TaskTracker::new(),
+            cancels: Arc::default(),
+        })
+    }
+
+    /// Works on what dead processes left, and describes plugins in the background. For a daemon; a
+    /// command line only loads its plugins ([`Dispatcher::load_plugins`]).
+    pub async fn start(&self) -> Result<(), StoreError> {
+        self.load_plugins().await;
+        for order in self.engine.adopt_orphans().await? {
+            self.work_on(order);
+        }
+        Ok(())
+    }
+
+    /// The records, to read from.
+    pub fn store(&self) -> &Arc<dyn ImageStore> {
+        &self.engine.store
+    }
+
+    /// The plugins.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.engine.registry.load()
+    }
+
+    /// The changes of this process.
+    pub fn changes(&self) -> &Changes {
+        &self.engine.changes
+    }
+
+    /// The image files.
+    pub fn bodies(&self) -> &Bodies {
+        &self.engine.bodies
+    }
+
+    /// The artefact files.
+    pub fn artifact_files(&self) -> &ArtifactFiles {
+        &self.engine.artifacts
+    }
+
+    /// The build logs.
+    pub fn logs(&self) -> &LogFiles {
+        &self.engine.logs
+    }
+
+    /// How this factory works.
+    pub fn configuration(&self) -> &FactoryConfiguration {
+        &self.engine.configuration
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Orders a base image. The template is judged when it is built (tdl.md).
+    pub async fn build_base_image(&self, new: NewBaseImage) -> Result<Accepted, DispatchError> {
+        let warnings = self.undeclared(&new.options, None);
+        let image = Image::new_base(new.template, new.options.parameters.clone());
+        self.submit(vec![image], &new.options, CredentialsGiven::Absent, warnings).await
+    }
+
+    /// Orders a target image, and its base image where it is to be made from a template.
+    pub async fn build_target_image(&self, new: NewTargetImage) -> Result<Accepted, DispatchError> {
+        let registry = self.registry();
+        let cloud = cloud_plugin(&registry, &new.target)?;
+        check_parameters(cloud, new.options.parameters.as_ref())?;
+        let warnings = self.undeclared(&new.options, Some(cloud));
+        let parameters = new.options.parameters.clone();
+        let images = match new.from {
+            MadeFrom::Image(id) => {
+                let base = self.parent(id, |kind| kind != ImageKind::ProviderImage, "base image").await?;
+                vec![Image::new_target(Some(id), base.template, new.target, parameters)]
+            }
+            MadeFrom::Template(template) => {
+                let base = Image::new_base(template.clone(), parameters.clone());
+                let target =
+                    Image::new_target(Some(base.id), Some(template), new.target, parameters);
+                vec![base, target]
+            }
+        };
+        self.submit(images, &new.options, CredentialsGiven::Absent, warnings).await
+    }
+
+    /// Orders a provider image, and everything that it needs where it is made from a template.
+    pub async fn build_provider_image(
+        &self,
+        new: NewProviderImage,
+    ) -> Result<Accepted, DispatchError> {
+        let registry = self.registry();
+        let cloud = cloud_plugin(&registry, &new.target)?;
+        let parameters = new.options.parameters.clone();
+        check_parameters(cloud, parameters.as_ref())?;
+        self.check_provider(cloud, &new)?;
+        let warnings = self.undeclared(&new.options, Some(cloud));
+        let credentials_name = match &new.credentials {
+            CredentialsGiven::Named(name) => Some(name.clone()),
+            CredentialsGiven::Absent | CredentialsGiven::Inline(_) => None,
+        };
+        let destination = |template: Option<String>, parent: Option<Uuid>| {
+            let destination = Destination {
+                target: new.target.clone(),
+                provider: new.provider.clone(),
+                credentials_name: credentials_name.clone(),
+            };
+            Image::new_provider(parent, template, destination, parameters.clone())
+        };
+        let images = match new.from {
+            MadeFrom::Image(id) => {
+                let target =
+                    self.parent(id, |kind| kind == ImageKind::TargetImage, "target image").await?;
+                if let Some(made_for) = target.target.filter(|made_for| *made_for != new.target) {
+                    return Err(DispatchError::TargetMismatch { id, made_for, asked: new.target });
+                }
+                vec![destination(target.template, Some(id))]
+            }
+            MadeFrom::Template(template) => {
+                let provider = destination(Some(template.clone()), None);
+                if provider.wants_snapshot() {
+                    vec![provider]
+                } else {
+                    let base = Image::new_base(template.clone(), parameters.clone());
+                    let target = Image::new_target(
+                        Some(base.id),
+                        Some(template),
+                        new.target.clone(),
+                        parameters.clone(),
+                    );
+                    let provider = Image { parent: Some(target.id), ..provider };
+                    vec![base, target, provider]
+                }
+            }
+        };
+        self.submit(images, &new.options, new.credentials, warnings).await
+    }
+
+    /// Takes a finished disk image as a base image. `file` is copied; holes stay holes.
+    pub async fn import_base_image(
+        &self,
+        file: std::path::PathBuf,
+        format: String,
+        template: Option<String>,
+        parameters: Option<Map<String, Value>>,
+    ) -> Result<Image, DispatchError> {
+        let mut image = Image::new_base(String::new(), parameters);
+        image.template = template;
+        let (bodies, id) = (self.engine.bodies.clone(), image.id);
+        let imported = tokio::task::spawn_blocking(move || bodies.import(&file, id, &format));
+        let body = imported.await.map_err(|_| DispatchError::ShuttingDown)??;
+        let order = Order { owner: Some(self.engine.owner.id()), ..Order::new(id, OrderKind::Build) };
+        let closes = order.id;
+        let submission =
+            Submission { images: vec![image], orders: vec![order], idempotency: None };
+        self.engine.store.submit(submission).await?;
+        for status in [Status::Pending, Status::Building] {
+            self.engine.progress.step(id, ImageStep::to(status)).await?;
+        }
+        let done = ImageStep {
+            activity: Some("Base Image import complete".to_owned()),
+            percent_complete: Some(100),
+            body: Some(body),
+            ..ImageStep::to(Status::Complete)
+        };
+        let image = self.engine.progress.step(id, done).await?;
+        self.engine.store.close(closes).await?;
+        Ok(image)
+    }
+
+    /// Orders a deletion. The image is DELETING when this returns.
+    pub async fn delete(&self, deletion: Deletion) -> Result<Image, DispatchError> {
+        let id = deletion.id;
+        let image = self.image(id).await?;
+        self.check_children(id).await?;
+        let on_provider =
+            image.kind == ImageKind::ProviderImage && image.identifier_on_provider.is_some();
+        let credentials = match deletion.credentials.clone() {
+            CredentialsGiven::Absent => CredentialsGiven::parse(image.credentials_name.as_deref()),
+            given => given,
+        };
+        if on_provider && !deletion.forget {
+            let target = deletion.target.clone().or_else(|| image.target.clone()).unwrap_or_default();
+            self.check_deletable(id, &target, &credentials)?;
+        }
+        if image.status == Status::Deleting {
+            return Ok(image); // asked for already
+        }
+        let mut order = Order {
+            callbacks: deletion.callbacks,
+            deletion: DeletionDetails {
+                target: deletion.target,
+                provider: deletion.provider,
+                forget: deletion.forget,
+            },
+            owner: Some(self.engine.owner.id()),
+            ..Order::new(id, OrderKind::Delete)
+        };
+        order.credentials = self.keep_credentials(order.id, credentials).await?;
+        let submission =
+            Submission { images: Vec::new(), orders: vec![order.clone()], idempotency: None };
+        self.engine.store.submit(submission).await?;
+        let step = ImageStep {
+            activity: Some("Deleting".to_owned()),
+            ..ImageStep::to(Status::Deleting)
+        };
+        let image = self.engine.progress.step(id, step).await?;
+        self.engine.store.request_cancel(id).await?;
+        self.end_builds_of(id);
+        self.work_on(order);
+        Ok(image)
+    }
+
+    /// Asks for the work on an image to end; it becomes FAILED with the code `cancelled`.
+    pub async fn cancel(&self, id: Uuid) -> Result<Image, DispatchError> {
+        let image = self.image(id).await?;
+        if image.status.is_final() || !self.engine.store.request_cancel(id).await? {
+            return Err(DispatchError::NothingToCancel { id, status: image.status });
+        }
+        self.end_builds_of(id);
+        Ok(image)
+    }
+
+    /// Ends all work and returns when every stage has ended. Orders stay open; they are resumed.
+    pub async fn shut_down(&self) {
+        self.engine.stopping.cancel();
+        for work in self.open_work() {
+            work.cancel.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Records what was asked for, durably, then begins to work on it.
+    async fn submit(
+        &self,
+        images: Vec<Image>,
+        options: &OrderOptions,
+        credentials: CredentialsGiven,
+        warnings: Vec<String>,
+    ) -> Result<Accepted, DispatchError> {
+        if self.engine.stopping.is_cancelled() {
+            return Err(DispatchError::ShuttingDown);
+        }
+        let mut orders = Vec::with_capacity(images.len());
+        for image in &images {
+            let kind = match image.kind == ImageKind::ProviderImage && image.wants_snapshot() {
+                true => OrderKind::Snapshot,
+                false => OrderKind::Build,
+            };
+            let mut order = Order {
+                callbacks: options.callbacks.clone(),
+                local: options.source == TemplateSource::CommandLine,
+                owner: Some(self.engine.owner.id()),
+                ..Order::new(image.id, kind)
+            };
+            if image.kind == ImageKind::ProviderImage {
+                order.credentials = self.keep_credentials(order.id, credentials.clone()).await?;
+            }
+            orders.push(order);
+        }
+        let Some(asked_for) = images.last().cloned() else {
+            return Err(DispatchError::ShuttingDown); // no caller passes none
+        };
+        let submission = Submission {
+            images: images.clone(),
+            orders: orders.clone(),
+            idempotency: options.idempotency.clone(),
+        };
+        let submitted = match self.engine.store.submit(submission).await {
+            Ok(submitted) => submitted,
+            Err(error) => {
+                self.forget_sealed(&orders).await;
+                return Err(error.into());
+            }
+        };
+        if let Submitted::Replayed(earlier) = submitted {
+            self.forget_sealed(&orders).await;
+            return Ok(Accepted { image: self.image(earlier).await?, replayed: true, warnings });
+        }
+        for image in &images {
+            self.engine.progress.announce(image);
+        }
+        for order in orders {
+            self.work_on(order);
+        }
+        Ok(Accepted { image: asked_for, replayed: false, warnings })
+    }
+
+    /// One task for the order; its token ends it.
+    fn work_on(&self, order: Order) {
+        let cancel = CancellationToken::new();
+        let id = order.id;
+        let work = OpenWork {
+            image: order.image_id,
+            cancel: cancel.clone(),
+            deletes: order.kind == OrderKind::Delete,
+        };
+        if order.cancel_requested {
+            cancel.cancel();
+        }
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner).insert(id, work);
+        if self.engine.stopping.is_cancelled() {
+            cancel.cancel();
+        }
+        let (engine, cancels) = (Arc::clone(&self.engine), Arc::clone(&self.cancels));
+        self.tasks.spawn(async move {
+            engine.work_on(order, cancel).await;
+            cancels.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        });
+    }
+
+    fn open_work(&self) -> Vec<OpenWork> {
+        let cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        cancels.values().cloned().collect()
+    }
+
+    fn end_builds_of(&self, image: Uuid) {
+        for work in self.open_work() {
+            if work.image == image && !work.deletes {
+                work.cancel.cancel();
+            }
+        }
+    }
+
+    async fn image(&self, id: Uuid) -> Result<Image, DispatchError> {
+        self.engine.store.image(id).await?.ok_or(DispatchError::NoSuchImage(id))
+    }
+
+    async fn parent(
+        &self,
+        id: Uuid,
+        fits: impl Fn(ImageKind) -> bool,
+        wanted: &'static str,
+    ) -> Result<Image, DispatchError> {
+        let image = self.image(id).await?;
+        if !fits(image.kind) {
+            let found = image.kind.title();
+            return Err(DispatchError::WrongKind { id, found, wanted });
+        }
+        Ok(image)
+    }
+
+    /// Inline credentials are sealed before the order is recorded, so that no order lacks its own.
+    async fn keep_credentials(
+        &self,
+        order: Uuid,
+        given: CredentialsGiven,
+    ) -> Result<CredentialSource, DispatchError> {
+        match given {
+            CredentialsGiven::Absent => Ok(CredentialSource::None),
+            CredentialsGiven::Named(name) => {
+                match self.engine.named_credentials.get(&name) {
+                    Some(_) => Ok(CredentialSource::Named(name)),
+                    None => Err(DispatchError::UnknownCredentials(name)),
+                }
+            }
+            CredentialsGiven::Inline(text) => {
+                let vault = self.engine.vault.clone();
+                tokio::task::spawn_blocking(move || vault.seal(order, &text))
+                    .await
+                    .map_err(|_| DispatchError::ShuttingDown)??;
+                Ok(CredentialSource::Sealed)
+            }
+        }
+    }
+
+    async fn forget_sealed(&self, orders: &[Order]) {
+        for order in orders.iter().filter(|order| order.credentials == CredentialSource::Sealed) {
+            let (vault, id) = (self.engine.vault.clone(), order.id);
+            // What stays is swept by recovery.
+            tokio::task::spawn_blocking(move || vault.forget(id)).await.ok();
+        }
+    }
+
+    async fn check_children(&self, id: Uuid) -> Result<(), DispatchError> {
+        let query = ImageQuery { parent: Some(id), ..ImageQuery::default() };
+        for entry in self.engine.store.list(query).await? {
+            let Some(child) = self.engine.store.image(entry.id).await? else { continue };
+            if !child.status.is_final() {
+                let status = child.status;
+                return Err(DispatchError::InUse { id, child: entry.id, status });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_deletable(
+        &self,
+        id: Uuid,
+        target: &str,
+        credentials: &CredentialsGiven,
+    ) -> Result<(), DispatchError> {
+        let registry = self.registry();
+        let Ok(cloud) = registry.cloud_plugin(target) else {
+            return Err(DispatchError::PluginGone { id, target: target.to_owned() });
+        };
+        let needs = cloud.manifest().is_some_and(|manifest| manifest.needs_credentials);
+        if needs && *credentials == CredentialsGiven::Absent {
+            let plugin = cloud.id().to_owned();
+            return Err(DispatchError::CredentialsMissing { plugin, target: target.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn check_provider(&self, cloud: &Entry, new: &NewProviderImage) -> Result<(), DispatchError> {
+        let unfit = |what: &'static str, findings: Vec<String>| match findings.is_empty() {
+            true => Ok(()),
+            false => Err(DispatchError::Unfit { what, plugin: cloud.id().to_owned(), findings }),
+        };
+        let findings = cloud.schemas().check_provider(&new.provider);
+        unfit("provider", findings.iter().map(ToString::to_string).collect())?;
+        // XML credentials are the plugin's to read; JSON ones are checked against its schema.
+        if let CredentialsGiven::Inline(text) = &new.credentials
+            && let Ok(document @ Value::Object(_)) = serde_json::from_str::<Value>(text)
+        {
+            let findings = cloud.schemas().check_credentials(&document);
+            // Only where and not what: a finding may quote a secret.
+            unfit("credentials", findings.into_iter().map(|finding| finding.pointer).collect())?;
+        }
+        Ok(())
+    }
+
+    /// Parameters that no plugin of this order declares; the OS plugin is not known before the
+    /// template is read, so all OS plugins count.
+    fn undeclared(&self, options: &OrderOptions, cloud: Option<&Entry>) -> Vec<String> {
+        /// Read by the factory itself.
+        const OURS: [&str; 4] = ["callbacks", "fresh", "boot_test", "snapshot"];
+        let Some(parameters) = &options.parameters else { return Vec::new() };
+        let registry = self.registry();
+        let os: Vec<&Entry> = registry.os_targets().map(|(_, entry)| entry).collect();
+        parameters
+            .keys()
+            .filter(|name| !OURS.contains(&name.as_str()))
+            .filter(|name| {
+                !os.iter().copied().chain(cloud).any(|entry| entry.schemas().declares(name))
+            })
+            .map(|name| format!("nobody reads the parameter '{name}'"))
+            .collect()
+    }
+}
+
+fn cloud_plugin<'a>(registry: &'a Registry, target: &str) -> Result<&'a Entry, DispatchError> {
+    registry.cloud_plugin(target).map_err(|missing| DispatchError::UnknownTarget {
+        target: target.to_owned(),
+        known: missing.to_string(),
+    })
+}
+
+fn check_parameters(
+    plugin: &Entry,
+    parameters: Option<&Map<String, Value>>,
+) -> Result<(), DispatchError> {
+    let Some(parameters) = parameters else { return Ok(()) };
+    let findings = plugin.schemas().check_parameters(parameters);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(DispatchError::Unfit {
+        what: "parameters",
+        plugin: plugin.id().to_owned(),
+        findings: findings.iter().map(ToString::to_string).collect(),
+    })
+}
