@@ -105,8 +105,7 @@ pub(crate) enum StageEnd {
 
 impl From<imagefactory_store::StoreError> for StageEnd {
     fn from(error: imagefactory_store::StoreError) -> Self {
-        let code =
-            if error.is_no_space() { FailureCode::NoSpace } else { FailureCode::Host };
+        let code = if error.is_no_space() { FailureCode::NoSpace } else { FailureCode::Host };
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(next) = cause {
@@ -276,8 +275,7 @@ impl Engine {
         };
         let (events, seen) = mpsc::channel::<StageEvent>(EVENTS_WAITING_MAX);
         let watcher = stage_watch::watch(self, context, work, seen);
-        let running =
-            self.supervisor.run(spec, Arc::new(services), events, context.cancel.clone());
+        let running = self.supervisor.run(spec, Arc::new(services), events, context.cancel.clone());
         // The supervisor holds the only sender: the watcher ends with it.
         let (outcome, ()) = tokio::join!(running, watcher);
         outcome
@@ -415,11 +413,7 @@ fn grants(order: &StageOrder) -> Grants {
         lineage.filter_map(Value::as_str).map(str::to_owned).collect();
     let named = order.parameters.values().filter_map(Value::as_str);
     images.extend(named.filter_map(|text| Uuid::parse_str(text).ok()).map(|id| id.to_string()));
-    Grants {
-        secrets: order.credential_name.iter().cloned().collect(),
-        images,
-        reserve: true,
-    }
+    Grants { secrets: order.credential_name.iter().cloned().collect(), images, reserve: true }
 }
 
 fn retry_pause(tried: u32, asked_ms: u64) -> Duration {

@@ -8,9 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imagefactory_model::image::{Destination, Image, ImageKind};
-use imagefactory_model::order::{
-    CredentialSource, DeletionDetails, Order, OrderKind, Submission,
-};
+use imagefactory_model::order::{CredentialSource, DeletionDetails, Order, OrderKind, Submission};
 use imagefactory_model::status::Status;
 use imagefactory_notifications::events::Changes;
 use imagefactory_plugin_sdk::payload::template::TemplateSource;
@@ -77,7 +75,7 @@ impl Dispatcher {
         role: Role,
         store: Arc<dyn ImageStore>,
         layout: StoreLayout,
-    ) -> Result<Dispatcher, StoreError> {
+    ) -> Result<Dispatcher, DispatchError> {
         let owner = match role {
             Role::Daemon => Owner::daemon(&layout)?,
             Role::CommandLine => Owner::process(&layout)?,
@@ -93,8 +91,7 @@ impl Dispatcher {
         }
         let is_root = rustix::process::geteuid().is_root();
         let ids = configuration.stage_ids;
-        let identities =
-            is_root.then(|| StageIdentities::new(ids.uid_first, ids.slots, ids.gid));
+        let identities = is_root.then(|| StageIdentities::new(ids.uid_first, ids.slots, ids.gid));
         let changes = Changes::new();
         let engine = Engine {
             named_credentials: Arc::new(configuration.credentials.clone()),
@@ -104,7 +101,8 @@ impl Dispatcher {
             vault: Vault::open(&layout)?,
             owner,
             registry: Arc::new(RegistryHandle::default()),
-            supervisor: StageSupervisor::new(configuration.supervisor.clone()),
+            supervisor: StageSupervisor::new(configuration.supervisor.clone())
+                .map_err(DispatchError::Supervisor)?,
             identities,
             places: Places::new(&configuration.places),
             progress: ProgressRecorder::new(Arc::clone(&store), layout.clone(), changes.clone()),
@@ -191,7 +189,8 @@ impl Dispatcher {
         let parameters = new.options.parameters.clone();
         let images = match new.from {
             MadeFrom::Image(id) => {
-                let base = self.parent(id, |kind| kind != ImageKind::ProviderImage, "base image").await?;
+                let base =
+                    self.parent(id, |kind| kind != ImageKind::ProviderImage, "base image").await?;
                 vec![Image::new_target(Some(id), base.template, new.target, parameters)]
             }
             MadeFrom::Template(template) => {
@@ -269,10 +268,10 @@ impl Dispatcher {
         let (bodies, id) = (self.engine.bodies.clone(), image.id);
         let imported = tokio::task::spawn_blocking(move || bodies.import(&file, id, &format));
         let body = imported.await.map_err(|_| DispatchError::ShuttingDown)??;
-        let order = Order { owner: Some(self.engine.owner.id()), ..Order::new(id, OrderKind::Build) };
+        let order =
+            Order { owner: Some(self.engine.owner.id()), ..Order::new(id, OrderKind::Build) };
         let closes = order.id;
-        let submission =
-            Submission { images: vec![image], orders: vec![order], idempotency: None };
+        let submission = Submission { images: vec![image], orders: vec![order], idempotency: None };
         self.engine.store.submit(submission).await?;
         for status in [Status::Pending, Status::Building] {
             self.engine.progress.step(id, ImageStep::to(status)).await?;
@@ -300,7 +299,8 @@ impl Dispatcher {
             given => given,
         };
         if on_provider && !deletion.forget {
-            let target = deletion.target.clone().or_else(|| image.target.clone()).unwrap_or_default();
+            let target =
+                deletion.target.clone().or_else(|| image.target.clone()).unwrap_or_default();
             self.check_deletable(id, &target, &credentials)?;
         }
         if image.status == Status::Deleting {
@@ -320,10 +320,8 @@ impl Dispatcher {
         let submission =
             Submission { images: Vec::new(), orders: vec![order.clone()], idempotency: None };
         self.engine.store.submit(submission).await?;
-        let step = ImageStep {
-            activity: Some("Deleting".to_owned()),
-            ..ImageStep::to(Status::Deleting)
-        };
+        let step =
+            ImageStep { activity: Some("Deleting".to_owned()), ..ImageStep::to(Status::Deleting) };
         let image = self.engine.progress.step(id, step).await?;
         self.engine.store.request_cancel(id).await?;
         self.end_builds_of(id);
@@ -469,12 +467,10 @@ impl Dispatcher {
     ) -> Result<CredentialSource, DispatchError> {
         match given {
             CredentialsGiven::Absent => Ok(CredentialSource::None),
-            CredentialsGiven::Named(name) => {
-                match self.engine.named_credentials.get(&name) {
-                    Some(_) => Ok(CredentialSource::Named(name)),
-                    None => Err(DispatchError::UnknownCredentials(name)),
-                }
-            }
+            CredentialsGiven::Named(name) => match self.engine.named_credentials.get(&name) {
+                Some(_) => Ok(CredentialSource::Named(name)),
+                None => Err(DispatchError::UnknownCredentials(name)),
+            },
             CredentialsGiven::Inline(text) => {
                 let vault = self.engine.vault.clone();
                 tokio::task::spawn_blocking(move || vault.seal(order, &text))

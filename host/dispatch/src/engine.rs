@@ -62,7 +62,8 @@ impl Engine {
             return Ok(None);
         };
         identities.lease(profile).map(Some).ok_or_else(|| {
-            let message = "more stages run than this factory has ids for them: raise stage_ids.slots";
+            let message =
+                "more stages run than this factory has ids for them: raise stage_ids.slots";
             StageFailure::new(FailureCode::Host, message)
         })
     }
@@ -104,17 +105,31 @@ impl Engine {
     ) {
         let identity = lease.as_ref().map(IdentityLease::identity);
         let work_dir = folders.work_dir.clone();
-        let removed = self.supervisor.remove_tree(&folders.work_dir, identity).await;
+        let removed = self.remove_tree(&folders.work_dir, identity).await;
         if let Err(error) = removed {
             tracing::warn!("{} is left behind: {error}", work_dir.display());
         }
         if !keep_output {
             let output_dir = folders.output_dir.clone();
-            if let Err(error) = self.supervisor.remove_tree(&folders.output_dir, identity).await {
+            if let Err(error) = self.remove_tree(&folders.output_dir, identity).await {
                 tracing::warn!("{} is left behind: {error}", output_dir.display());
             }
         }
         drop(lease);
+    }
+
+    /// Removes a folder of a stage with everything in it; one that is not there is no error.
+    pub(crate) async fn remove_tree(
+        &self,
+        dir: &Path,
+        _identity: Option<StageIdentity>,
+    ) -> std::io::Result<()> {
+        let dir = dir.to_owned();
+        let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        });
+        removed.await.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into()))
     }
 
     /// Removes the folders of a stage whose order is final.
@@ -124,7 +139,7 @@ impl Engine {
         if !folders.stage_dir.exists() {
             return;
         }
-        if let Err(error) = self.supervisor.remove_tree(&folders.stage_dir, None).await {
+        if let Err(error) = self.remove_tree(&folders.stage_dir, None).await {
             tracing::warn!("{} is left behind: {error}", folders.stage_dir.display());
         }
     }

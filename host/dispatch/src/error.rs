@@ -95,6 +95,9 @@ pub enum DispatchError {
     /// The factory is shutting down.
     #[error("the factory is shutting down; ask again in a moment")]
     ShuttingDown,
+    /// This process cannot run stages at all.
+    #[error("no stages can be run in this process")]
+    Supervisor(#[source] std::io::Error),
     /// The disk is full: nothing can be promised.
     #[error("the factory's disk is full; nothing was accepted")]
     NoSpace(#[source] StoreError),

@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use imagefactory_model::image::{Body, Image, ImageKind};
 use imagefactory_model::stage::{FailureCode, Operation, StageFailure};
+use imagefactory_plugin_sdk::payload::target_content::{TargetContentFile, TargetContentPlace};
 use imagefactory_plugin_sdk::payload::template::{Template, TemplateRules, TemplateSource};
+use imagefactory_plugin_sdk::payload::xml::XmlLimits;
 use imagefactory_registry::Registry;
 use imagefactory_store::images::ImageStep;
 use serde_json::{Map, Value};
@@ -105,7 +107,8 @@ impl Engine {
             .with("self", &context.image, None)
             .with(role, &parent, Some(&parent_body))
             .into_json();
-        let reserve = parent.body.as_ref().map_or(0, |_| allocated_bytes(&parent_body)) + GROWTH_BYTES;
+        let reserve =
+            parent.body.as_ref().map_or(0, |_| allocated_bytes(&parent_body)) + GROWTH_BYTES;
         let cloud_work = |operation: Operation, percent: std::ops::Range<u8>| StageWork {
             plugin: Arc::clone(&cloud),
             images: images.clone(),
@@ -113,7 +116,8 @@ impl Engine {
             input_image: Some(parent_body.clone()),
             ..build.work(operation, percent)
         };
-        let mut step = ImageStep { template: context.image.template.clone(), ..ImageStep::default() };
+        let mut step =
+            ImageStep { template: context.image.template.clone(), ..ImageStep::default() };
 
         if cloud.can(Operation::BuilderShouldCreateTargetImage) {
             let mut should = cloud_work(Operation::BuilderShouldCreateTargetImage, 0..30);
@@ -171,7 +175,8 @@ impl Engine {
         }
         let parameters = parameters(&context.image);
         let bootable = current.as_ref().map_or(&parent_body, |output| &output.path);
-        if build.os_plugin.can(Operation::VerifyImage) && parameter_is_true(&parameters, "boot_test")
+        if build.os_plugin.can(Operation::VerifyImage)
+            && parameter_is_true(&parameters, "boot_test")
         {
             let verified = self.verify(context, &build, bootable, 85..99).await?;
             step.properties.extend(verified);
@@ -291,10 +296,13 @@ impl Engine {
         template: &Template,
     ) -> Result<Arc<ChosenPlugin>, StageEnd> {
         let os = &template.os;
-        let entry = registry.os_plugin(&os.name, &os.version, os.arch.name()).map_err(|missing| {
-            StageEnd::Failed(StageFailure::new(FailureCode::UserTemplate, missing.to_string()))
-        })?;
-        ChosenPlugin::choose(registry, entry, &self.configuration).map(Arc::new).map_err(StageEnd::Failed)
+        let entry =
+            registry.os_plugin(&os.name, &os.version, os.arch.name()).map_err(|missing| {
+                StageEnd::Failed(StageFailure::new(FailureCode::UserTemplate, missing.to_string()))
+            })?;
+        ChosenPlugin::choose(registry, entry, &self.configuration)
+            .map(Arc::new)
+            .map_err(StageEnd::Failed)
     }
 
     fn cloud_plugin(&self, context: &OrderContext) -> Result<Arc<ChosenPlugin>, StageEnd> {
@@ -383,7 +391,8 @@ impl Engine {
         let proof = verified.results.get("verified").cloned().unwrap_or_default();
         if proof.get("ok").and_then(Value::as_bool) != Some(true) {
             let how = proof.get("how").and_then(Value::as_str).unwrap_or("no reason given");
-            let message = format!("{} found that the image does not work: {how}", build.os_plugin.id);
+            let message =
+                format!("{} found that the image does not work: {how}", build.os_plugin.id);
             return Err(StageEnd::Failed(StageFailure::new(FailureCode::PluginOutput, message)));
         }
         let mut properties = verified.image_step().properties;
@@ -391,11 +400,39 @@ impl Engine {
         Ok(properties)
     }
 
+    /// What `target_content.xml` adds for this target and operating system; the file need not exist.
+    fn target_content(
+        &self,
+        build: &Build,
+        context: &OrderContext,
+    ) -> Result<Vec<Value>, StageEnd> {
+        let path = &self.configuration.target_content;
+        let failed = |why: String| {
+            let message = format!("{} cannot be used: {why}", path.display());
+            StageEnd::Failed(StageFailure::new(FailureCode::Host, message))
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let file = TargetContentFile::parse(&text, &XmlLimits::default())
+            .map_err(|error| failed(error.to_string()))?;
+        let os = &build.template.os;
+        let place = TargetContentPlace {
+            target: context.image.target.as_deref().unwrap_or_default(),
+            os: &os.name,
+            version: &os.version,
+            arch: os.arch.name(),
+        };
+        let content = file.content_for(&place).map(serde_json::to_value).transpose();
+        Ok(content.map_err(|error| failed(error.to_string()))?.into_iter().collect())
+    }
+
     async fn take_body(&self, image: Uuid, output: &RecordedOutput) -> Result<Body, StageEnd> {
         let (bodies, output) = (self.bodies.clone(), output.clone());
-        let taken = tokio::task::spawn_blocking(move || {
-            bodies.take(image, &output.path, &output.format)
-        });
+        let taken =
+            tokio::task::spawn_blocking(move || bodies.take(image, &output.path, &output.format));
         Ok(taken.await.map_err(|_| StageEnd::Stopped)??)
     }
 
@@ -456,7 +493,8 @@ fn output_of<'a>(
     work: &StageWork,
 ) -> Result<&'a RecordedOutput, StageEnd> {
     outcome.output.as_ref().ok_or_else(|| {
-        let message = format!("{} said that {} succeeded and wrote no image", work.plugin.id, work.step);
+        let message =
+            format!("{} said that {} succeeded and wrote no image", work.plugin.id, work.step);
         StageEnd::Failed(StageFailure::new(FailureCode::PluginOutput, message))
     })
 }

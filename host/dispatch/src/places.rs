@@ -44,9 +44,8 @@ pub struct Place {
 impl Places {
     /// Places as configured; a limit of 0 would stop the factory and counts as 1.
     pub fn new(limits: &PlaceLimits) -> Places {
-        let semaphore = |limit: usize| {
-            Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)))
-        };
+        let semaphore =
+            |limit: usize| Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
         Places {
             local: semaphore(limits.local),
             remote: semaphore(limits.remote),

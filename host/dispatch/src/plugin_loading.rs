@@ -11,6 +11,7 @@ use imagefactory_registry::{DescribeJob, DescribedPlugins, Registry};
 
 use crate::dispatcher::Dispatcher;
 use crate::plugins::describe_sandbox;
+use crate::stage_process::IdentityLease;
 
 /// Descriptions at once: each is a process for a few milliseconds.
 const AT_ONCE: usize = 2;
@@ -69,18 +70,23 @@ impl Dispatcher {
         let policy = &engine.configuration.sandbox;
         let registry = self.registry();
         let manifest = registry.entry(&job.plugin.id).and_then(|entry| entry.manifest());
-        let sandbox = match manifest.map(|manifest| describe_sandbox(manifest, policy)) {
+        let mut sandbox = match manifest.map(|manifest| describe_sandbox(manifest, policy)) {
             Some(Ok(sandbox)) => sandbox,
             // Refused by policy: its stages say so; nothing is wrong with the library.
             Some(Err(_)) | None => return,
         };
+        let lease = engine.identities.as_ref().and_then(|all| all.lease(sandbox.profile));
+        sandbox.identity = lease.as_ref().map(IdentityLease::identity);
         let id = job.plugin.id.clone();
         let outcome = engine.supervisor.describe(job.plugin.clone(), sandbox).await;
         match &outcome {
             Ok(ready) => tracing::info!(plugin = %id, version = %ready.facts.version, "active"),
             Err(failure) => tracing::warn!(plugin = %id, "{failure}"),
         }
-        if matches!(&outcome, Err(StageFailure { code: FailureCode::Host | FailureCode::Cancelled, .. })) {
+        if matches!(
+            &outcome,
+            Err(StageFailure { code: FailureCode::Host | FailureCode::Cancelled, .. })
+        ) {
             return; // ours, not the plugin's: asked again at the next reload
         }
         let facts = outcome.map(|ready| ready.facts);

@@ -46,17 +46,18 @@ impl ChosenPlugin {
     ) -> Result<ChosenPlugin, StageFailure> {
         let unusable = |reason: &Reason| StageFailure {
             hint: reason.hint.clone(),
-            ..StageFailure::new(FailureCode::PluginLoad, format!("{}: {}", entry.id(), reason.message))
+            ..StageFailure::new(
+                FailureCode::PluginLoad,
+                format!("{}: {}", entry.id(), reason.message),
+            )
         };
         let no_library = || Reason::new("it has no library that could be loaded");
         let (Some(manifest), Some(library)) = (entry.manifest(), registry.plugin_library(entry))
         else {
             return Err(unusable(entry.state.reason().unwrap_or(&no_library())));
         };
-        let granted = grant(manifest, &configuration.sandbox).map_err(|reason| StageFailure {
-            code: FailureCode::Sandbox,
-            ..unusable(&reason)
-        })?;
+        let granted = grant(manifest, &configuration.sandbox)
+            .map_err(|reason| StageFailure { code: FailureCode::Sandbox, ..unusable(&reason) })?;
         // The facts of a described plugin win; an undescribed one is taken by its manifest's word.
         let operations = match &entry.facts {
             Some(facts) => facts.operations.iter().cloned().collect(),

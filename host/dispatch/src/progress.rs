@@ -44,7 +44,9 @@ impl ProgressRecorder {
                 "{}", image.status_detail.error.as_deref().and_then(|text| text.lines().next())
                     .unwrap_or(&image.status_detail.activity)
             );
-            if image.status.is_final() && image.status != imagefactory_model::status::Status::Deleted {
+            if image.status.is_final()
+                && image.status != imagefactory_model::status::Status::Deleted
+            {
                 self.write_meta(image.clone()).await;
             }
         }

@@ -104,7 +104,7 @@ impl Engine {
                 if self.store.is_of_open_order(stage).await? {
                     continue;
                 }
-                if let Err(error) = self.supervisor.remove_tree(&entry.path(), None).await {
+                if let Err(error) = self.remove_tree(&entry.path(), None).await {
                     tracing::warn!("{} is left behind: {error}", entry.path().display());
                 }
             }

@@ -79,10 +79,8 @@ impl StageServices for StoredServices {
 
     fn image_get(&self, id: String) -> ServiceFuture<'_, String> {
         Box::pin(async move {
-            let unknown = || ServiceError {
-                code: NOT_FOUND,
-                message: format!("there is no image {id}"),
-            };
+            let unknown =
+                || ServiceError { code: NOT_FOUND, message: format!("there is no image {id}") };
             let image = Uuid::parse_str(&id).map_err(|_| unknown())?;
             let image = self.store.image(image).await.map_err(store_failed)?.ok_or_else(unknown)?;
             Ok(images::document(&image, None).to_string())

@@ -64,8 +64,7 @@ async fn record(engine: &Engine, context: &OrderContext, step: Option<ImageStep>
 }
 
 fn step_of(progress: Progress, percent: u8) -> ImageStep {
-    let activity =
-        if progress.message.is_empty() { progress.phase } else { progress.message };
+    let activity = if progress.message.is_empty() { progress.phase } else { progress.message };
     ImageStep {
         activity: Some(activity).filter(|text| !text.is_empty()),
         percent_complete: Some(percent),
@@ -93,8 +92,7 @@ fn note_sandbox(context: &OrderContext, work: &StageWork, report: &SandboxReport
         message.push_str("; missing: ");
         message.push_str(missing);
     }
-    let line =
-        LogLine { level: LogLevel::Info, source: LogSource::Host, message, fields: None };
+    let line = LogLine { level: LogLevel::Info, source: LogSource::Host, message, fields: None };
     context.log.stage_line(&work.step, &line);
 }
 

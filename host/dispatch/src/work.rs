@@ -308,10 +308,8 @@ impl Engine {
         for stage in &stages {
             self.remove_stage(stage.id).await;
         }
-        let step = ImageStep {
-            activity: Some("deleted".to_owned()),
-            ..ImageStep::to(Status::Deleted)
-        };
+        let step =
+            ImageStep { activity: Some("deleted".to_owned()), ..ImageStep::to(Status::Deleted) };
         let order = context.order.clone();
         drop(context); // closes the log
         let (bodies, artifacts, logs) =

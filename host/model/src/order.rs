@@ -5,6 +5,7 @@
 //! beside the orders, never in them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -53,6 +54,10 @@ pub struct Order {
     pub callbacks: Vec<String>,
     /// Where its credentials come from.
     pub credentials: CredentialSource,
+    /// Was it given by a person at this machine (command line), whose templates may name local files?
+    pub local: bool,
+    /// What a deletion was told beside the image; empty for other orders.
+    pub deletion: DeletionDetails,
     /// Somebody asked for it to end.
     pub cancel_requested: bool,
     /// Times that it was interrupted from outside in a row, without progress between.
@@ -72,12 +77,25 @@ impl Order {
             kind,
             callbacks: Vec::new(),
             credentials: CredentialSource::None,
+            local: false,
+            deletion: DeletionDetails::default(),
             cancel_requested: false,
             interruptions: 0,
             owner: None,
             created_at: OffsetDateTime::now_utc(),
         }
     }
+}
+
+/// What a deletion was told beside the image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeletionDetails {
+    /// Instead of the target that the image was pushed to.
+    pub target: Option<String>,
+    /// Instead of the provider that it was pushed to.
+    pub provider: Option<Value>,
+    /// Drop the record; nobody asks the provider.
+    pub forget: bool,
 }
 
 /// Where an order's credentials come from.

@@ -71,9 +71,7 @@ impl Status {
 
     /// The statuses that may follow this one.
     pub fn may_become(self) -> &'static [Status] {
-        use Status::{
-            Building, Complete, DeleteFailed, Deleted, Deleting, Failed, New, Pending,
-        };
+        use Status::{Building, Complete, DeleteFailed, Deleted, Deleting, Failed, New, Pending};
         match self {
             New => &[Pending, Failed, Deleting],
             Pending => &[Building, Failed, Deleting],
@@ -103,7 +101,9 @@ impl fmt::Display for Status {
 
 /// A text that names no status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no status; there are NEW PENDING BUILDING COMPLETE FAILED DELETING DELETED DELETEFAILED")]
+#[error(
+    "'{0}' is no status; there are NEW PENDING BUILDING COMPLETE FAILED DELETING DELETED DELETEFAILED"
+)]
 pub struct UnknownStatus(pub String);
 
 impl FromStr for Status {

@@ -40,6 +40,8 @@ CREATE TABLE orders (
     kind             TEXT NOT NULL,
     callbacks        TEXT NOT NULL,     -- JSON array of URLs
     credentials      TEXT NOT NULL,     -- JSON: none, a name, or "sealed" (in the vault)
+    local            INTEGER NOT NULL,  -- given at this machine: templates may name local files
+    deletion         TEXT NOT NULL,     -- JSON: what a deletion was told
     cancel_requested INTEGER NOT NULL DEFAULT 0,
     interruptions    INTEGER NOT NULL DEFAULT 0,
     owner            TEXT,              -- lock file of the process that works on it

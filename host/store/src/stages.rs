@@ -103,6 +103,9 @@ pub trait Stages {
     /// All stages of an order, in the order of their making.
     async fn stages_of(&self, order: Uuid) -> Result<Vec<StageRecord>, StoreError>;
 
+    /// Does this stage belong to an order that is open? Its folders must stay then.
+    async fn is_of_open_order(&self, stage: Uuid) -> Result<bool, StoreError>;
+
     /// All stages that touched an image, from any order.
     async fn stages_of_image(&self, image: Uuid) -> Result<Vec<StageRecord>, StoreError>;
 

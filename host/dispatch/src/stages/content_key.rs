@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn what_changes_the_content_changes_the_key_and_nothing_else_does() {
         let plain = key(json!({}), "d").unwrap();
-        assert_eq!(key(json!({"callbacks": ["http://x/"], "boot_test": true}), "d"), Some(plain.clone()));
+        assert_eq!(
+            key(json!({"callbacks": ["http://x/"], "boot_test": true}), "d"),
+            Some(plain.clone())
+        );
         assert_ne!(key(json!({"mock_size_bytes": 5}), "d"), Some(plain.clone()));
         assert_ne!(key(json!({}), "e"), Some(plain));
     }

@@ -218,14 +218,17 @@ async fn insert_image(connection: &mut SqliteConnection, image: &Image) -> Resul
 
 async fn insert_order(connection: &mut SqliteConnection, order: &Order) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO orders (id, image_id, kind, callbacks, credentials, owner, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO orders (id, image_id, kind, callbacks, credentials, local, deletion, owner,
+             created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(order.id.to_string())
     .bind(order.image_id.to_string())
     .bind(order.kind.name())
     .bind(json_text(&order.callbacks, "callbacks")?)
     .bind(json_text(&order.credentials, "a credential source")?)
+    .bind(order.local)
+    .bind(json_text(&order.deletion, "a deletion")?)
     .bind(order.owner.map(|owner| owner.to_string()))
     .bind(to_ms(order.created_at))
     .execute(connection)

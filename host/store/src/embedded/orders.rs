@@ -110,6 +110,8 @@ fn order_of(row: &SqliteRow) -> Result<Order, StoreError> {
             .ok_or_else(|| StoreError::damaged("an order", format!("kind '{kind}'")))?,
         callbacks: json_of(row.try_get("callbacks")?, "callbacks of an order")?,
         credentials: json_of(row.try_get("credentials")?, "an order's credential source")?,
+        local: row.try_get("local")?,
+        deletion: json_of(row.try_get("deletion")?, "a deletion")?,
         cancel_requested: row.try_get("cancel_requested")?,
         interruptions: count_of(row.try_get("interruptions")?, "an order's interruptions")?,
         owner: uuid_or_none(row, "owner")?,

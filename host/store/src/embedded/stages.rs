@@ -108,6 +108,17 @@ impl Stages for EmbeddedStore {
         rows.iter().map(stage_of).collect()
     }
 
+    async fn is_of_open_order(&self, stage: Uuid) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM stages JOIN orders ON orders.id = stages.order_id
+             WHERE stages.id = ? AND orders.open = 1",
+        )
+        .bind(stage.to_string())
+        .fetch_optional(self.database.readers())
+        .await?;
+        Ok(row.is_some())
+    }
+
     async fn stages_of_image(&self, image: Uuid) -> Result<Vec<StageRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT * FROM stages WHERE image_id = ? ORDER BY started_at, rowid")
