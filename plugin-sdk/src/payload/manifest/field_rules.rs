@@ -106,7 +106,8 @@ fn is_plain_absolute(text: &str) -> bool {
 }
 
 fn has_plain_parts(path: &str) -> bool {
-    path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    !path.contains(char::is_control)
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 #[cfg(test)]
