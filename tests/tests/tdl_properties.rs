@@ -170,4 +170,15 @@ proptest! {
         let icicle = Icicle { description: None, packages };
         prop_assert_eq!(Icicle::parse(&icicle.to_xml().unwrap()).unwrap(), icicle);
     }
+
+    #[test]
+    fn an_icicle_that_can_be_written_can_be_read(
+        texts in prop::collection::vec(any::<String>(), 3),
+    ) {
+        let [description, name, extra] = <[String; 3]>::try_from(texts).unwrap();
+        let packages = vec![IciclePackage { name, extra: Some(extra) }];
+        if let Ok(xml) = (Icicle { description: Some(description), packages }).to_xml() {
+            prop_assert!(Icicle::parse(&xml).is_ok(), "{:?}", xml);
+        }
+    }
 }

@@ -158,22 +158,14 @@ impl<'d> Walk<'d> {
 
     /// Adds a finding at the element's place.
     pub(crate) fn find(&mut self, node: Node<'_, '_>, message: String) {
-        let finding = self.placed(node, message);
+        let finding = place(self.document, &self.findings, node, message);
         self.findings.add(finding);
     }
 
     /// Adds a remark at the element's place: odd, but accepted.
     pub(crate) fn remark(&mut self, node: Node<'_, '_>, message: String) {
-        let finding = self.placed(node, message);
+        let finding = place(self.document, &self.remarks, node, message);
         self.remarks.add(finding);
-    }
-
-    fn placed(&self, node: Node<'_, '_>, message: String) -> Finding {
-        if self.findings.is_full() && self.remarks.is_full() {
-            return Finding { line: 0, column: 0, message: String::new() };
-        }
-        let position = self.document.text_pos_at(node.range().start);
-        Finding { line: position.row, column: position.col, message }
     }
 
     fn check_attributes(&mut self, node: Node<'d, 'd>, rule: &ElementRule) {
@@ -222,6 +214,15 @@ impl<'d> Walk<'d> {
             UnknownNames::Remarked => self.remark(node, format!("{message} (ignored)")),
         }
     }
+}
+
+/// Finding a place costs a pass over the document, so it is spared once no more are kept.
+fn place(document: &Document<'_>, to: &Findings, node: Node<'_, '_>, message: String) -> Finding {
+    if to.is_full() {
+        return Finding { line: 0, column: 0, message };
+    }
+    let position = document.text_pos_at(node.range().start);
+    Finding { line: position.row, column: position.col, message }
 }
 
 /// An element's own name; it was matched with the vocabulary or is shown through this.
