@@ -1,9 +1,9 @@
 //! Our own programs and plugin libraries, built when a test asks for them.
 //!
-//! `cargo test -p imagefactory-tests` builds neither the runner nor the mock plugins, because nothing
-//! links to them. So the first question of a test process runs one `cargo build` for all of them
-//! (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another profile
-//! or folder than the test's own.
+//! `cargo test -p imagefactory-tests` builds neither the runner nor the mock plugins, because
+//! nothing links to them. So the first question of a test process runs one `cargo build` for all of
+//! them (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another
+//! profile or folder than the test's own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

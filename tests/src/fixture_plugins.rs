@@ -67,8 +67,8 @@ pub fn rust_library(name: &str) -> PathBuf {
     })
 }
 
-/// Puts a library into `plugins_d` as `ID.so` beside a copy of the fixture's manifest `ID.json`, both
-/// owned by the caller and writable by nobody else, and answers how a stage names it.
+/// Puts a library into `plugins_d` as `ID.so` beside a copy of the fixture's manifest `ID.json`,
+/// both owned by the caller and writable by nobody else, and answers how a stage names it.
 pub fn install(plugins_d: &Path, fixture: &str, library: &Path) -> PluginLibrary {
     let folder = fixture_folder(fixture);
     let manifest = files_below(&folder, &["json"]);
@@ -99,7 +99,8 @@ pub fn fixture_folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-/// Runs the compiler unless the same inputs were compiled before. Atomic: others see all or nothing.
+/// Runs the compiler unless the same inputs were compiled before. Atomic: others see all or
+/// nothing.
 fn compiled(
     name: &str,
     inputs: &[PathBuf],

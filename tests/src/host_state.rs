@@ -1,10 +1,10 @@
 //! Snapshots of what must be the same before and after a stage.
 //!
 //! Other programs of the machine start processes and mount things at the same time, so nothing here
-//! compares the whole machine. What belongs to a rig carries its *mark* (a random word that stands in
-//! the path of its folder, in the arguments of its programs and in the names of what it leaves) or its
-//! own user ids; only that is looked for. Files below a folder and a process's own descriptors are
-//! compared in full.
+//! compares the whole machine. What belongs to a rig carries its *mark* (a random word that stands
+//! in the path of its folder, in the arguments of its programs and in the names of what it leaves)
+//! or its own user ids; only that is looked for. Files below a folder and a process's own
+//! descriptors are compared in full.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,7 +37,7 @@ impl Belongings {
         found.extend(lines_with("mount", Path::new("/proc/self/mountinfo"), &self.mark));
         found.extend(self.loop_devices());
         found.extend(self.shared_memory());
-        found.extend(self.stray_files());
+        found.extend(self.stray_files().iter().map(|path| format!("file {}", path.display())));
         found
     }
 
@@ -54,8 +54,12 @@ impl Belongings {
         }
     }
 
-    /// Ends what should not be there, so that one failed test does not fail the next.
-    pub fn kill_processes(&self) {
+    /// Removes what should not be there, so that one failed test does not fail the next.
+    pub fn clear(&self) {
+        for path in self.stray_files() {
+            // It carries our mark; if it has gone meanwhile, so much the better.
+            fs::remove_file(path).unwrap_or_default();
+        }
         for (pid, _) in self.processes() {
             // SAFETY: kill has no memory effects; the process carries our mark or our ids.
             unsafe { libc::kill(pid, libc::SIGKILL) };
@@ -100,14 +104,14 @@ impl Belongings {
     }
 
     /// Files named after the rig in places where everybody may write, besides its own folder.
-    fn stray_files(&self) -> Vec<String> {
+    fn stray_files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for folder in ["/", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run", "/etc", "/root"]
         {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if name.contains(&format!("stray-{}", self.mark)) {
-                    found.push(format!("file {}", entry.path().display()));
+                    found.push(entry.path());
                 }
             }
         }
@@ -155,8 +159,8 @@ pub fn peak_memory_bytes(pid: u32) -> u64 {
     kilobytes.expect("the kernel tells the peak of a process") * 1024
 }
 
-/// Every file below a folder with type, mode, owner, links, size and content: two snapshots are equal
-/// exactly if nothing changed.
+/// Every file below a folder with type, mode, owner, links, size and content: two snapshots are
+/// equal exactly if nothing changed.
 pub fn files_below(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];

@@ -1,8 +1,8 @@
 //! What the tests of this workspace share; no test lives here.
 //!
 //! Every piece is small and stands alone: a test takes what it needs. Helpers panic where something
-//! of the test's own world is missing, because then the test proves nothing. Read on in the order of
-//! the `mod` lines.
+//! of the test's own world is missing, because then the test proves nothing. Read on in the order
+//! of the `mod` lines.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +20,14 @@ pub mod fixture_plugins;
 /// Snapshots of what must be the same before and after a stage.
 pub mod host_state;
 
+/// The workspace's own files, for rules about them.
+pub mod source_tree;
+
 /// The language between a test and its stage driver.
 pub mod rig_order;
 
 /// Stages through the real supervisor and the real runner, in a daemon of their own.
 pub mod stage_rig;
+
+/// A whole factory in the test's process.
+pub mod factory;

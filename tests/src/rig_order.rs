@@ -1,8 +1,8 @@
 //! The language between a test and its stage driver.
 //!
-//! A test writes one [`RigOrder`] as JSON to the driver's standard input and reads one [`RigReport`]
-//! from its standard output. Both are plain values; `stage_rig.rs` makes and judges them, the driver
-//! (`src/bin/stage-driver.rs`) carries them out.
+//! A test writes one [`RigOrder`] as JSON to the driver's standard input and reads one
+//! [`RigReport`] from its standard output. Both are plain values; `stage_rig.rs` makes and judges
+//! them, the driver (`src/bin/stage-driver.rs`) carries them out.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub struct RigOrder {
     pub storage: PathBuf,
     /// The factory's scratch; exists.
     pub tmp: PathBuf,
+    /// Milliseconds that loading and negotiating may take.
+    pub ready_timeout_ms: u64,
     /// Milliseconds without a heartbeat after which the runner counts as dead.
     pub heartbeat_timeout_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
@@ -63,6 +65,8 @@ pub struct RigReport {
     pub children_after: Vec<String>,
     /// The most memory that the driver ever had resident.
     pub peak_memory_bytes: u64,
+    /// What the supervisor said of itself at its start: layers that stand, layers that are missing.
+    pub containment: (Vec<String>, Vec<String>),
     /// Connections that anybody made to the driver's listening sockets.
     pub connections: u32,
 }

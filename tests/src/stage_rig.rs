@@ -1,9 +1,10 @@
 //! Stages through the real supervisor and the real runner, in a daemon of their own.
 //!
-//! A [`Rig`] is a small factory: a folder with store, scratch, plugins and secrets, and a stage driver
-//! that plays the daemon, as root or as an ordinary user. [`Rig::run`] runs one stage in it, with a
-//! lawful one beside it, and answers [`Seen`]; [`Seen::breaches`] is the list of everything that must
-//! never happen, whatever the stage did. What the stage itself should have come to is the test's word.
+//! A [`Rig`] is a small factory: a folder with store, scratch, plugins and secrets, and a stage
+//! driver that plays the daemon, as root or as an ordinary user. [`Rig::run`] runs one stage in it,
+//! with a lawful one beside it, and answers [`Seen`]; [`Seen::breaches`] is the list of everything
+//! that must never happen, whatever the stage did. What the stage itself should have come to is the
+//! test's word.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -25,11 +26,12 @@ use crate::host_state::{self, Belongings};
 use crate::rig_order::{RigOrder, RigReport, StageOnRig};
 use crate::{binaries, fixture_plugins};
 
-/// Longest a driver may take, several deadlines and kill bounds included; then the daemon itself hangs.
+/// Longest a driver may take, several deadlines and kill bounds included; then the daemon itself
+/// hangs.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A steady stage looks every 5 ms. A turn of 10 s means that a neighbour took the machine away, not
-/// that other tests share two cores with it.
+/// A steady stage looks every 5 ms. A turn of 10 s means that a neighbour took the machine away,
+/// not that other tests share two cores with it.
 const LONGEST_WAIT_MS: u64 = 10_000;
 
 /// A daemon that supervises two stages needs about 20 MiB; a chatty plugin must not change that by
@@ -55,6 +57,8 @@ pub enum Daemon {
     Root,
     /// A user without any right or subordinate ids.
     OrdinaryUser,
+    /// The same on a machine where such a user gets no namespaces.
+    WithoutNamespaces,
 }
 
 /// A small factory in a folder of its own; gone with all its files when dropped.
@@ -77,10 +81,10 @@ pub struct Seen {
 }
 
 impl Rig {
-    /// A rig for this situation; `None`, and a line on standard error, where the tests themselves are
-    /// not root and so cannot play a root daemon.
+    /// A rig for this situation; `None`, and a line on standard error, where the tests themselves
+    /// are not root and so cannot play a root daemon.
     pub fn new(situation: Situation) -> Option<Rig> {
-        if situation.daemon == Daemon::Root && !am_root() {
+        if situation.daemon != Daemon::OrdinaryUser && !am_root() {
             eprintln!("skipped: {situation:?} needs a test run as root");
             return None;
         }
@@ -103,18 +107,29 @@ impl Rig {
 
     /// A stage of the hostile fixture that commits one sin.
     pub fn hostile(&self, sin: &str) -> StageOnRig {
-        let mut stage = self.stage(self.hostile_library(), 0);
+        self.hostile_from(&fixture_plugins::c_library("hostile"), sin)
+    }
+
+    /// The same from another library that calls itself Hostile.
+    pub fn hostile_from(&self, library: &Path, sin: &str) -> StageOnRig {
+        let library = fixture_plugins::install(&self.plugins_d(), "hostile", library);
+        let mut stage = self.stage(library, 0);
         stage.parameters.insert("sin".to_owned(), Value::from(sin));
         stage
     }
 
     /// A stage of any installed library, with the parameters that tell a fixture where it is.
     /// `number` is its place among the rig's stages (below 2): each has its own user ids.
-    pub fn stage(&self, plugin: PluginLibrary, number: u32) -> StageOnRig {
-        let own_pid_namespace = fs::metadata("/proc/self/ns/pid").map_or(0, |about| about.ino());
+    pub fn stage(&self, mut plugin: PluginLibrary, number: u32) -> StageOnRig {
+        if self.situation.daemon == Daemon::WithoutNamespaces {
+            // Root has no number in there, so its files look like nobody's.
+            plugin.trusted_uid = Some(65534);
+        }
+        let inode = |file: &str| fs::metadata(file).map_or(0, |about| about.ino()).to_string();
         let words = [
             ("mark", self.mark.clone()),
-            ("pid_namespace", own_pid_namespace.to_string()),
+            ("pid_namespace", inode("/proc/self/ns/pid")),
+            ("mount_namespace", inode("/proc/self/ns/mnt")),
             ("shm_bytes", self.shm_bytes.to_string()),
             ("rig", self.folder.path().display().to_string()),
             // Half of the secret: enough to search for, not enough to be it.
@@ -157,6 +172,7 @@ impl Rig {
             runner: self.program(&binaries::stage_runner()),
             storage: self.folder.path().join("storage"),
             tmp: self.folder.path().join("tmp"),
+            ready_timeout_ms: 4_000,
             heartbeat_timeout_ms: 15_000,
             term_grace_ms: 500,
             daemon_secret: self.canary.clone(),
@@ -167,7 +183,7 @@ impl Rig {
         let (answer, complaints) = self.drive(&order);
         let mut breaches = self.belongings().wait_until_gone();
         breaches.iter_mut().for_each(|line| line.insert_str(0, "left behind: "));
-        self.belongings().kill_processes();
+        self.belongings().clear();
         let after = host_state::files_below(self.folder.path());
         breaches.extend(host_state::differences(&before, &after));
         for (whose, text) in [("the answer", &answer), ("standard error", &complaints)] {
@@ -186,12 +202,6 @@ impl Rig {
     /// The rig's `plugins.d`, for further plugins.
     pub fn plugins_d(&self) -> PathBuf {
         self.folder.path().join("plugins.d")
-    }
-
-    /// The hostile fixture, installed in this rig.
-    pub fn hostile_library(&self) -> PluginLibrary {
-        let library = fixture_plugins::c_library("hostile");
-        fixture_plugins::install(&self.plugins_d(), "hostile", &library)
     }
 
     fn belongings(&self) -> Belongings {
@@ -213,7 +223,7 @@ impl Rig {
 
     /// The uid of the driver: its own when the daemon is an ordinary user.
     fn daemon_uid(&self) -> Option<u32> {
-        let other = am_root() && self.situation.daemon == Daemon::OrdinaryUser;
+        let other = am_root() && self.situation.daemon != Daemon::Root;
         other.then_some(self.uid_first + 3 * IDS)
     }
 
@@ -233,8 +243,8 @@ impl Rig {
             fs::set_permissions(root.join(file), Permissions::from_mode(0o600)).expect("its mode");
         }
         // Installed now, so that the folder is the same before and after a run.
-        for (fixture, library) in [("steady", "steady"), ("hostile", "hostile")] {
-            let library = fixture_plugins::c_library(library);
+        for fixture in ["steady", "hostile"] {
+            let library = fixture_plugins::c_library(fixture);
             fixture_plugins::install(&self.plugins_d(), fixture, &library);
         }
         if let Some(uid) = self.daemon_uid() {
@@ -261,7 +271,11 @@ impl Rig {
 
     /// Runs the driver; answers its standard output and its standard error.
     fn drive(&self, order: &RigOrder) -> (String, String) {
-        let mut driver = Command::new(self.program(&binaries::build_folder().join("stage-driver")));
+        let program = self.program(&binaries::build_folder().join("stage-driver"));
+        let mut driver = match self.situation.daemon {
+            Daemon::Root | Daemon::OrdinaryUser => Command::new(program),
+            Daemon::WithoutNamespaces => without_namespaces(&program),
+        };
         driver.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("SECRET", &self.canary);
         driver.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(uid) = self.daemon_uid() {
@@ -279,7 +293,8 @@ impl Rig {
             done.send(driver.wait_with_output()).unwrap_or_default();
         });
         let output = answer.recv_timeout(DRIVER_PATIENCE).unwrap_or_else(|_| {
-            // SAFETY: kill has no memory effects; the pid is our child's, which nobody waited for yet.
+            // SAFETY: kill has no memory effects; the pid is our child's, which nobody waited for
+            // yet.
             unsafe { libc::kill(i32::try_from(pid).expect("a pid"), libc::SIGKILL) };
             answer.recv().expect("a killed driver ends")
         });
@@ -291,11 +306,21 @@ impl Rig {
 }
 
 impl Seen {
-    /// Everything that must never happen, whatever a stage does: something left on the machine, a file
-    /// changed, a secret read, an attempt that worked, a neighbour or the daemon disturbed.
+    /// Everything that must never happen, whatever a stage does: something left on the machine, a
+    /// file changed, a secret read, an attempt that worked, a neighbour or the daemon disturbed.
     pub fn breaches(&self) -> &[String] {
         &self.breaches
     }
+}
+
+/// Starts a program as user 1000 of a user namespace that was the last one to be had: the limit on
+/// them counts below a namespace too, so the machine's own limit need not be touched.
+fn without_namespaces(program: &Path) -> Command {
+    let inner = "echo 1 > /proc/sys/user/max_user_namespaces && \
+                 exec unshare --user --map-user=1000 --map-group=1000 -- \"$0\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", inner]).arg(program);
+    command
 }
 
 fn breaches_in(report: &RigReport) -> Vec<String> {

@@ -1,9 +1,10 @@
-//! The daemon of a rig: runs the ordered stages through the real supervisor and reports what it saw.
+//! The daemon of a rig: runs the ordered stages through the real supervisor and reports what it
+//! saw.
 //!
-//! One [`RigOrder`] comes as JSON on standard input, one [`RigReport`] goes to standard output. It is a
-//! program of its own so that a test can run it under another user id, can see whether a plugin killed
-//! it, and can compare its descriptors. It holds secrets in its memory and environment, as a daemon
-//! does, and judges nothing; that is the test's part (`stage_rig.rs`).
+//! One [`RigOrder`] comes as JSON on standard input, one [`RigReport`] goes to standard output. It
+//! is a program of its own so that a test can run it under another user id, can see whether a
+//! plugin killed it, and can compare its descriptors. It holds secrets in its memory and
+//! environment, as a daemon does, and judges nothing; that is the test's part (`stage_rig.rs`).
 
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +21,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use imagefactory_dispatch::stage_process::{
-    Grants, LogLimits, ServiceFuture, SpawnedAttempt, StageEvent, StageFolders, StageServices,
-    StageSpec, StageSupervisor, SupervisorConfig,
+    Grants, ServiceFuture, SpawnedAttempt, StageEvent, StageFolders, StageServices, StageSpec,
+    StageSupervisor, SupervisorConfig,
 };
 use imagefactory_model::stage::{
     JournalEntry, Operation, StageFailure, StageOrder, StageOutcome, StagePaths,
@@ -64,27 +65,12 @@ fn count_connections(order: &RigOrder) -> (u16, Arc<AtomicU32>) {
 }
 
 async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) -> RigReport {
-    let config = SupervisorConfig {
-        runner: order.runner.clone(),
-        path: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
-        proxies: Vec::new(),
-        ready_timeout: Duration::from_secs(30),
-        heartbeat_timeout: Duration::from_millis(order.heartbeat_timeout_ms),
-        term_grace: Duration::from_millis(order.term_grace_ms),
-        reap_timeout: Duration::from_secs(20),
-        log: LogLimits {
-            line_bytes_max: 16 << 10,
-            lines_per_second: 1000,
-            burst_lines: 10_000,
-            stage_bytes_max: 64 << 20,
-            tail_lines: 20,
-        },
-        artifact_bytes_max: 1 << 20,
-        listen_ports: 20_000..=20_100,
-        cgroups: true,
-        subreaper: true,
-    };
-    let supervisor = StageSupervisor::new(config);
+    let mut config = SupervisorConfig::new(order.runner.clone());
+    config.ready_timeout = Duration::from_millis(order.ready_timeout_ms);
+    config.heartbeat_timeout = Duration::from_millis(order.heartbeat_timeout_ms);
+    config.term_grace = Duration::from_millis(order.term_grace_ms);
+    config.artifact_bytes_max = 1 << 20;
+    let supervisor = StageSupervisor::new(config).expect("a supervisor can be had");
     let me = std::process::id();
 
     // The first stage makes tokio and the supervisor open what they keep for good.
@@ -117,6 +103,7 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
         descriptors_after: host_state::descriptors_of(me),
         children_after: host_state::children_of(me),
         peak_memory_bytes: host_state::peak_memory_bytes(me),
+        containment: supervisor.containment(),
         connections: connections.load(Ordering::SeqCst),
     }
 }

@@ -1,0 +1,169 @@
+//! A whole factory in the test's process: real store, real supervisor and runner, real mock plugins.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagefactory_dispatch::configuration::{FactoryConfiguration, NamedCredentials, StageIds};
+use imagefactory_dispatch::dispatcher::{Dispatcher, Role};
+use imagefactory_dispatch::places::PlaceLimits;
+use imagefactory_dispatch::requests::{NewBaseImage, OrderOptions};
+use imagefactory_dispatch::stage_process::SupervisorConfig;
+use imagefactory_model::image::Image;
+use imagefactory_plugin_sdk::payload::template::TemplateSource;
+use imagefactory_registry::SearchPath;
+use imagefactory_registry::grant::SandboxPolicy;
+use imagefactory_store::embedded::EmbeddedStore;
+use imagefactory_store::layout::StoreLayout;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{binaries, fixture_plugins};
+
+/// A template that MockOS serves.
+pub const TDL_MOCK: &str = "<template><name>mock</name><os><name>MockOS_A</name>\
+    <version>1</version><arch>x86_64</arch><install type='url'>\
+    <url>http://debian.example/debian</url></install></os></template>";
+
+/// How long a test waits for an image of the mock plugins; they take milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A factory in a folder of its own.
+pub struct Factory {
+    /// The engine.
+    pub dispatcher: Dispatcher,
+    /// Everything lies below it; removed with the factory.
+    pub folder: TempDir,
+}
+
+impl Factory {
+    /// With MockOS and MockCloud.
+    pub async fn start() -> Factory {
+        let folder = tempfile::Builder::new().prefix("factory-").tempdir().expect("a folder");
+        open_passage(folder.path());
+        install_mocks(&folder.path().join("plugins.d"));
+        Factory::start_in(folder).await
+    }
+
+    /// Again over what an earlier factory left.
+    pub async fn restart(self) -> Factory {
+        let Factory { dispatcher, folder } = self;
+        dispatcher.shut_down().await;
+        drop(dispatcher);
+        Factory::start_in(folder).await
+    }
+
+    async fn start_in(folder: TempDir) -> Factory {
+        let configuration = configuration(folder.path());
+        let layout = StoreLayout::create(&configuration.storage_path).expect("a store");
+        let store = EmbeddedStore::open(layout.root()).await.expect("records");
+        let dispatcher =
+            Dispatcher::open(configuration, Role::Daemon, Arc::new(store), layout)
+                .await
+                .expect("a factory");
+        dispatcher.start().await.expect("it starts");
+        Factory { dispatcher, folder }
+    }
+
+    /// Where MockCloud keeps its ledger.
+    pub fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger")
+    }
+
+    /// Orders a base image of [`TDL_MOCK`].
+    pub async fn post_base_image(&self, parameters: Value) -> Image {
+        let options = OrderOptions {
+            parameters: parameters.as_object().cloned(),
+            ..OrderOptions::from(TemplateSource::Rest)
+        };
+        let new = NewBaseImage { template: TDL_MOCK.to_owned(), options };
+        self.dispatcher.build_base_image(new).await.expect("it is taken").image
+    }
+
+    /// Waits until the image is final, and answers it.
+    pub async fn finished(&self, id: Uuid) -> Image {
+        self.wait(id, |image| image.status.is_final()).await
+    }
+
+    /// Waits until the image is as it should be; panics after a minute.
+    pub async fn wait(&self, id: Uuid, done: impl Fn(&Image) -> bool) -> Image {
+        let mut changes = self.dispatcher.changes().listen();
+        let waiting = async {
+            loop {
+                let image = self.dispatcher.store().image(id).await.expect("a store");
+                if let Some(image) = image.filter(|image| done(image)) {
+                    return image;
+                }
+                // Lagging is as good as a change: the store is read again.
+                tokio::time::timeout(Duration::from_millis(500), changes.recv()).await.ok();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(image) => image,
+            Err(_) => {
+                let image = self.dispatcher.store().image(id).await;
+                panic!("not there after {PATIENCE:?}: {image:?}");
+            }
+        }
+    }
+
+    /// The lines of MockCloud's ledger.
+    pub fn ledger_lines(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.ledger()) else { return Vec::new() };
+        let mut lines = Vec::new();
+        for entry in entries.flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        lines
+    }
+}
+
+/// A folder that stages of other users may pass through.
+fn open_passage(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, mode).expect("its mode can be set");
+}
+
+/// MockOS and MockCloud with their own manifests.
+pub fn install_mocks(plugins_d: &Path) {
+    let manifests = binaries::workspace().join("plugin-manifests");
+    for (id, library) in [("MockOS", "mock_os"), ("MockCloud", "mock_cloud")] {
+        let manifest = manifests.join(format!("{id}.json"));
+        fixture_plugins::install_with_manifest(
+            plugins_d,
+            &manifest,
+            &binaries::plugin_library(library),
+        );
+    }
+}
+
+/// A configuration that keeps everything below `folder`.
+pub fn configuration(folder: &Path) -> FactoryConfiguration {
+    use std::os::unix::fs::PermissionsExt;
+    let ledger = folder.join("ledger");
+    std::fs::create_dir_all(&ledger).expect("a folder");
+    std::fs::set_permissions(&ledger, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    let credentials = BTreeMap::from([("mock".to_owned(), "a configured secret".to_owned())]);
+    FactoryConfiguration {
+        storage_path: folder.join("storage"),
+        tmp_dir: folder.join("tmp"),
+        cache_dir: folder.join("cache"),
+        places: PlaceLimits { local: 4, ..PlaceLimits::default() },
+        tdl_require_root_pw: false,
+        credentials: NamedCredentials::new(credentials),
+        plugin_settings: BTreeMap::new(),
+        public_settings: Map::new(),
+        plugin_folders: BTreeMap::from([("MockCloud".to_owned(), vec![ledger])]),
+        target_content: folder.join("target_content.xml"),
+        plugins: SearchPath::new().with_folder(folder.join("plugins.d")).trusting(uid),
+        sandbox: SandboxPolicy::default(),
+        stage_ids: StageIds::default(),
+        supervisor: SupervisorConfig::new(binaries::stage_runner()),
+    }
+}
