@@ -2,6 +2,13 @@
 //! and the order in which journal and ledger are written. What both C plugins share is
 //! `abi_c_plugins.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_build;
 mod abi_host;
 

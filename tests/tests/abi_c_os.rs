@@ -1,6 +1,13 @@
 //! MockOS once more, in plain C and as a smaller one in C++, called through the ABI by a recording
 //! host: what it makes, how it fails, how it stops. What both C plugins share is `abi_c_plugins.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_build;
 mod abi_host;
 

@@ -3,6 +3,13 @@
 //! plugin. What each does is `abi_c_os.rs` and `abi_c_cloud.rs`; how the real host runs them is
 //! `abi_old_plugins.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_build;
 mod abi_host;
 

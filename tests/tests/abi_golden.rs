@@ -6,6 +6,13 @@
 //! fields at the end. Today's text must equal the newest folder, so nothing changes unnoticed:
 //! `UPDATE_GOLDEN=1` rewrites a folder whose name ends in `-rc` and refuses to touch any other.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_reader;
 
 use std::path::PathBuf;

@@ -4,6 +4,13 @@
 //! as errors; `layout.h` must really refuse a layout that differs. What the declarations say is
 //! compared elsewhere: with the Rust twin in `abi_layout.rs`, with the release in `abi_golden.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_reader;
 
 use std::process::Command;

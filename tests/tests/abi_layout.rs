@@ -6,6 +6,13 @@
 //! source must spell the same types. `plugin-sdk/abi/<version>/layout.json` is compared in
 //! `abi_golden.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_reader;
 
 use std::fmt::Write as _;

@@ -1,6 +1,13 @@
 //! What a plugin author in C is handed: the template of `plugin-sdk/examples/c` and the pkg-config
 //! file. Both are used here as an author uses them: copied out of the tree, made, installed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed, in its helping functions too"
+)]
+
 mod abi_build;
 mod abi_host;
 

@@ -78,3 +78,33 @@ pub(crate) fn exported_symbols(library: &Path) -> Vec<String> {
     let text = String::from_utf8(done.stdout).unwrap();
     text.lines().filter_map(|line| line.split(' ').next()).map(String::from).collect()
 }
+
+/// MockOS by plain `rustc`, without cargo, on the SDK's core alone: what a distribution's own old
+/// compiler can do.
+pub(crate) fn mock_os_by_plain_rustc(rustc: &Path) -> PathBuf {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("old-rustc-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let sdk = folder.join("libimagefactory_plugin_sdk.rlib");
+    let compile = |name: &str, kind: &str, source: &str, arguments: &[String]| {
+        let done = Command::new(rustc)
+            .args(["--edition", "2021", "-C", "opt-level=1", "--crate-name", name])
+            .args(["--crate-type", kind, "--out-dir"])
+            .arg(&folder)
+            .args(arguments)
+            .arg(root().join(source))
+            .env_remove("RUSTFLAGS")
+            .output()
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", rustc.display()));
+        let complaint = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{source} with {}:\n{complaint}", rustc.display());
+    };
+    compile("imagefactory_plugin_sdk", "rlib", "plugin-sdk/src/lib.rs", &[]);
+    let extern_sdk = ["--extern".into(), format!("imagefactory_plugin_sdk={}", sdk.display())];
+    compile("mock_os", "cdylib", "plugins/mock-os/src/lib.rs", &extern_sdk);
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-plugins/mock-os-old-rustc.so");
+    std::fs::create_dir_all(library.parent().expect("a folder")).unwrap();
+    std::fs::rename(folder.join("libmock_os.so"), &library).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    library
+}
