@@ -16,6 +16,7 @@ mod abi_host;
 use abi_build::{exported_symbols, fixtures, library};
 use abi_host::Plugin;
 use imagefactory_plugin_sdk::abi;
+use imagefactory_plugin_sdk::payload::manifest::Manifest;
 use serde_json::{Value, json};
 
 #[test]
@@ -69,6 +70,28 @@ fn operations(plugin: &Plugin) -> Vec<&'static str> {
         slot("cleanup", table.cleanup.is_some());
     }
     found
+}
+
+#[test]
+fn manifests_of_fixtures_old_plugins_and_template_are_read_without_a_finding() {
+    let root = fixtures().join("../../..");
+    let folders = ["tests/fixtures/c", "tests/old-plugins/1.0-rc", "plugin-sdk/examples/c"];
+    let mut read = 0;
+    for folder in folders {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let id = path.file_stem().unwrap().to_str().unwrap();
+            let (manifest, findings) = Manifest::parse(&std::fs::read(&path).unwrap(), id)
+                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            assert!(findings.is_empty(), "{}: {findings:?}", path.display());
+            assert_eq!(manifest.id, id);
+            read += 1;
+        }
+    }
+    assert_eq!(read, 7);
 }
 
 #[test]

@@ -15,7 +15,7 @@
 
 mod abi_reader;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use abi_reader::{Declaration, declarations, header_files, headers_in, root};
@@ -54,7 +54,7 @@ fn folders() -> Vec<PathBuf> {
     found
 }
 
-fn rewrite(folder: &PathBuf) {
+fn rewrite(folder: &Path) {
     let name = folder.file_name().unwrap().to_string_lossy();
     assert!(name.ends_with("-rc"), "{name} is released: add a folder for the next version instead");
     let golden = folder.join("include/imagefactory");
@@ -73,7 +73,7 @@ fn read(headers: &[(String, String)]) -> Vec<Declaration> {
     headers.iter().flat_map(|(name, text)| declarations(name, text)).collect()
 }
 
-fn golden(folder: &std::path::Path) -> Vec<Declaration> {
+fn golden(folder: &Path) -> Vec<Declaration> {
     read(&headers_in(&folder.join("include/imagefactory")))
 }
 

@@ -78,7 +78,7 @@ fn todays_plugins_fit_the_oldest_host_of_their_major() {
 fn old_plugins_run_on_this_host() {
     for path in frozen() {
         let factory = Factory::new(&path);
-        let facts = factory.describe().unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
+        let facts = factory.describe();
         let manifest = manifest(&path);
         assert_eq!(facts.id, manifest["id"]);
         assert_eq!(facts.abi_chosen, "1.0");

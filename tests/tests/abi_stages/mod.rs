@@ -88,9 +88,10 @@ impl Factory {
     }
 
     /// Loads the plugin in a runner and asks what it is.
-    pub(crate) fn describe(&self) -> Result<PluginFacts, StageFailure> {
+    pub(crate) fn describe(&self) -> PluginFacts {
         let described = self.supervisor.describe(self.plugin.clone(), sandbox());
-        self.runtime.block_on(described).map(|ready| ready.facts)
+        let ready = self.runtime.block_on(described);
+        ready.unwrap_or_else(|failure| panic!("{}: {failure:?}", self.plugin.id)).facts
     }
 
     /// Runs one operation.
