@@ -59,10 +59,9 @@ impl Factory {
         let configuration = configuration(folder.path());
         let layout = StoreLayout::create(&configuration.storage_path).expect("a store");
         let store = EmbeddedStore::open(layout.root()).await.expect("records");
-        let dispatcher =
-            Dispatcher::open(configuration, Role::Daemon, Arc::new(store), layout)
-                .await
-                .expect("a factory");
+        let dispatcher = Dispatcher::open(configuration, Role::Daemon, Arc::new(store), layout)
+            .await
+            .expect("a factory");
         dispatcher.start().await.expect("it starts");
         Factory { dispatcher, folder }
     }

@@ -370,6 +370,8 @@ impl Engine {
             folders.output_dir.clone(),
             cache_dir,
         ];
+        let granted = self.configuration.plugin_folders.get(&work.plugin.id);
+        sandbox.writable.extend(granted.into_iter().flatten().cloned());
         sandbox
     }
 

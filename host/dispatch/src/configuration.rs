@@ -31,6 +31,9 @@ pub struct FactoryConfiguration {
     pub plugin_settings: BTreeMap<String, Map<String, Value>>,
     /// Settings that every plugin may read (`mirrors`, `openstack_image_format`, …). No secrets.
     pub public_settings: Map<String, Value>,
+    /// Folders that a plugin may write besides its own, by its id: where LocalCloud puts images. A
+    /// folder must be writable for the group of the stages, where the daemon is root.
+    pub plugin_folders: BTreeMap<String, Vec<PathBuf>>,
     /// `target_content.xml`: what is added for a target; it need not exist.
     pub target_content: PathBuf,
     /// Where plugins are looked for, and whose files are trusted.

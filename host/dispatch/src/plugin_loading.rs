@@ -70,11 +70,12 @@ impl Dispatcher {
         let policy = &engine.configuration.sandbox;
         let registry = self.registry();
         let manifest = registry.entry(&job.plugin.id).and_then(|entry| entry.manifest());
-        let mut sandbox = match manifest.map(|manifest| describe_sandbox(manifest, policy)) {
-            Some(Ok(sandbox)) => sandbox,
-            // Refused by policy: its stages say so; nothing is wrong with the library.
-            Some(Err(_)) | None => return,
-        };
+        let mut sandbox =
+            match manifest.map(|manifest| describe_sandbox(manifest, &job.plugin, policy)) {
+                Some(Ok(sandbox)) => sandbox,
+                // Refused by policy: its stages say so; nothing is wrong with the library.
+                Some(Err(_)) | None => return,
+            };
         let lease = engine.identities.as_ref().and_then(|all| all.lease(sandbox.profile));
         sandbox.identity = lease.as_ref().map(IdentityLease::identity);
         let id = job.plugin.id.clone();

@@ -68,7 +68,7 @@ impl ChosenPlugin {
             id: manifest.id.clone(),
             version: manifest.version.clone(),
             sha256: entry.facts.as_ref().map(|facts| facts.sha256.clone()),
-            sandbox: sandbox_order(&granted),
+            sandbox: sandbox_order(&granted, &library),
             timeout: Duration::from_secs(granted.timeout_s),
             data_dir: Some(data_dir).filter(|dir| dir.is_dir()),
             missing: missing(&manifest.requires, &programs(configuration)),
@@ -86,10 +86,11 @@ impl ChosenPlugin {
 /// How a plugin is confined while it is only described: it needs nothing.
 pub(crate) fn describe_sandbox(
     manifest: &imagefactory_plugin_sdk::payload::manifest::Manifest,
+    library: &PluginLibrary,
     policy: &SandboxPolicy,
 ) -> Result<SandboxOrder, Reason> {
     let granted = grant(manifest, policy)?;
-    Ok(SandboxOrder { network: false, ..sandbox_order(&granted) })
+    Ok(SandboxOrder { network: false, ..sandbox_order(&granted, library) })
 }
 
 /// Where stages find programs.
@@ -97,13 +98,15 @@ fn programs(configuration: &FactoryConfiguration) -> Vec<PathBuf> {
     std::env::split_paths(&configuration.supervisor.path).collect()
 }
 
-fn sandbox_order(granted: &Grant) -> SandboxOrder {
+fn sandbox_order(granted: &Grant, library: &PluginLibrary) -> SandboxOrder {
+    // Where a plugin's own libraries lie beside it, it may load them.
+    let folder = library.path.parent().map(PathBuf::from);
     SandboxOrder {
         profile: granted.profile,
         strict: granted.strict,
         network: granted.network,
         identity: None,
-        read_only: granted.read_only.clone(),
+        read_only: granted.read_only.iter().cloned().chain(folder).collect(),
         writable: Vec::new(),
         capabilities: granted.capabilities.clone(),
         limits: granted.limits,
