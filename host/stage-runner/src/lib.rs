@@ -11,6 +11,10 @@
 pub mod descriptors;
 pub mod error;
 pub mod exit_status;
+pub mod init;
+pub mod orphans;
+pub mod sandbox;
+pub mod signals;
 pub mod warden;
 pub mod wire;
 

@@ -65,7 +65,9 @@ pub fn load(library: &CheckedLibrary, plugin_id: &str) -> Result<Entry, RunnerEr
 fn load_fault(library: &CheckedLibrary, error: &libloading::Error) -> RunnerError {
     let given = library.load_path();
     let real = library.path.display().to_string();
-    let fault = error.to_string().replace(&given.display().to_string(), &real);
+    // libloading keeps the linker's words in the source of its error.
+    let words = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
+    let fault = words.replace(&given.display().to_string(), &real);
     RunnerError::Load { path: library.path.clone(), fault }
 }
 

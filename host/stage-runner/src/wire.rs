@@ -5,7 +5,7 @@
 //! wiped after parsing, because a reply may carry a secret.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use imagefactory_model::frames::{FRAME_BYTES_MAX, HostFrame, RunnerFrame};
@@ -45,6 +45,15 @@ impl Wire {
     /// Takes the socket over.
     pub fn new(socket: OwnedFd) -> Self {
         Wire { socket, writing: Mutex::new(()) }
+    }
+
+    /// The same socket, for a process that was just forked: its copy of the descriptor, its lock.
+    ///
+    /// The caller must not use its own `Wire` afterwards; two would mix their frames.
+    pub(crate) fn inherit(&self) -> Wire {
+        // SAFETY: the forked process owns a copy of the descriptor under this number, and the
+        // caller, which never returns from here, does not close or use its own any more.
+        Wire::new(unsafe { OwnedFd::from_raw_fd(self.socket.as_raw_fd()) })
     }
 
     /// The socket, to wait on.

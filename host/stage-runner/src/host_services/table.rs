@@ -164,10 +164,11 @@ unsafe extern "C" fn log(ctx: *mut c_void, level: u32, message: imgf_str, fields
             _ => LogLevel::Trace,
         };
         // Fields that are no object are kept as text: a log line is never refused.
-        let fields = fields.map(|text| match serde_json::from_str(&text) {
-            Ok(value @ serde_json::Value::Object(_)) => value,
-            _ => serde_json::json!({ "fields": text }),
-        });
+        let fields =
+            fields.filter(|text| !text.is_empty()).map(|text| match serde_json::from_str(&text) {
+                Ok(value @ serde_json::Value::Object(_)) => value,
+                _ => serde_json::json!({ "fields": text }),
+            });
         services.log(level, message.unwrap_or_default(), fields);
         Ok(())
     };

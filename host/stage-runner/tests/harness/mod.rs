@@ -34,6 +34,9 @@ impl Bench {
             std::fs::create_dir(bench.path(name)).unwrap();
         }
         std::fs::write(bench.path("data/fact"), "from plugin data").unwrap();
+        // Its mode would allow writing: what forbids it is the sandbox.
+        let open = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(bench.path("data/fact"), open).unwrap();
         bench
     }
 

@@ -106,9 +106,16 @@ static int32_t services(void) {
   return IMGF_OK;
 }
 
+#ifdef MISSING
+extern int imgf_test_missing(void);
+#endif
+
 static int32_t create_base_image(imgf_instance *self, const imgf_stage *st) {
   imgf_str t = st->template_xml;
   (void)self;
+#ifdef MISSING
+  imgf_test_missing();
+#endif
   if (t.ptr == NULL || is(t, "build")) return write_image();
   if (is(t, "print")) { printf("hello from stdout, not flushed"); fprintf(stderr, "and stderr\n"); return write_image(); }
   if (is(t, "fail")) { errno = EDQUOT; return fail(IMGF_E_QUOTA, "no more instances"); }

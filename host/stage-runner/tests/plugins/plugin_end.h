@@ -1,7 +1,6 @@
 /* The descriptor and the entry of a test plugin. */
-static struct imgf_instance the_instance;
-
 #ifndef CREATE
+static struct imgf_instance the_instance;
 static int32_t create(const imgf_host *h, imgf_instance **out) { host = h; *out = &the_instance; return IMGF_OK; }
 #else
 static int32_t create(const imgf_host *h, imgf_instance **out) { host = h; return CREATE(out); }

@@ -1,0 +1,169 @@
+//! Which layers each profile has (plugin-abi.md 3.3). Pure: asks nothing of the machine.
+//!
+//! ```text
+//!              ids            sees            capabilities   landlock  seccomp
+//! cloud        stage's        host's files    none           yes       confined
+//! os-vm        stage's        + /dev/kvm      none           yes       confined
+//! os-userns    mapped range   minimal root    of its ns      no        builder
+//! os-root      root           host's files    listed         no        builder
+//! none         daemon's       host's files    daemon's       no        none
+//! ```
+//!
+//! Every profile has a pid and a mount namespace of its own. os-userns and os-root have no
+//! landlock because landlock denies every mount.
+
+use imagefactory_model::frames::{SandboxOrder, SandboxProfile, StageIdentity};
+
+/// Who started the runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+impl Caller {
+    /// This process.
+    pub fn current() -> Self {
+        Caller {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+
+    /// May it make namespaces and take ids without a user namespace?
+    pub fn is_root(self) -> bool {
+        self.uid == 0
+    }
+}
+
+/// The layers to put up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// A user namespace with this mapping; `None` = stay in the caller's.
+    pub user_namespace: Option<IdMapping>,
+    /// No network: a namespace with nothing but loopback.
+    pub empty_network: bool,
+    /// What can be seen.
+    pub view: View,
+    /// Ids to take in the caller's user namespace; `None` = keep.
+    pub identity: Option<StageIdentity>,
+    /// What stays of the rights of root.
+    pub capabilities: Capabilities,
+    /// Files by allow-list.
+    pub landlock: bool,
+    /// System calls by deny-list.
+    pub seccomp: Option<SyscallRules>,
+    /// no_new_privs, and the process cannot be looked into.
+    pub sealed: bool,
+}
+
+/// Which ids exist in the user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdMapping {
+    /// The caller under its own number.
+    Own,
+    /// The caller as root, and a range delegated to it in /etc/subuid, if there is one.
+    Delegated,
+    /// Written by root: 0 is the first id of the stage.
+    Range(StageIdentity),
+}
+
+/// What the process sees of the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The host's, with a /proc of its own.
+    Host,
+    /// As Host, and /dev/kvm opens for the stage's ids.
+    HostWithKvm,
+    /// /usr, parts of /etc and /dev, and what the order lists.
+    Minimal,
+}
+
+/// What stays of the rights of root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capabilities {
+    /// Nothing.
+    None,
+    /// These, by name (`CAP_SYS_ADMIN`).
+    Listed(Vec<String>),
+    /// Whatever the process has; in a user namespace that is worth nothing outside.
+    Unchanged,
+}
+
+/// Which system calls are denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyscallRules {
+    /// The kernel's dangerous corners, and everything about mounts and namespaces.
+    Confined,
+    /// The kernel's dangerous corners only.
+    Builder,
+}
+
+/// The layers that an order asks for, where `caller` runs it.
+pub fn layers(order: &SandboxOrder, caller: Caller) -> Layers {
+    let user_namespace = if caller.is_root() { None } else { Some(IdMapping::Own) };
+    let confined = Layers {
+        user_namespace,
+        empty_network: !order.network,
+        view: View::Host,
+        identity: order.identity.filter(|_| caller.is_root()),
+        capabilities: Capabilities::None,
+        landlock: true,
+        seccomp: Some(SyscallRules::Confined),
+        sealed: true,
+    };
+    match order.profile {
+        SandboxProfile::Cloud => confined,
+        SandboxProfile::OsVm => Layers { view: View::HostWithKvm, ..confined },
+        SandboxProfile::OsUserns => Layers {
+            user_namespace: Some(match (caller.is_root(), order.identity) {
+                (true, Some(identity)) => IdMapping::Range(identity),
+                _ => IdMapping::Delegated,
+            }),
+            view: View::Minimal,
+            identity: None,
+            capabilities: Capabilities::Unchanged,
+            landlock: false,
+            seccomp: Some(SyscallRules::Builder),
+            ..confined
+        },
+        SandboxProfile::OsRoot => Layers {
+            identity: None,
+            capabilities: Capabilities::Listed(order.capabilities.clone()),
+            landlock: false,
+            seccomp: Some(SyscallRules::Builder),
+            ..confined
+        },
+        SandboxProfile::None => Layers {
+            identity: None,
+            capabilities: Capabilities::Unchanged,
+            landlock: false,
+            seccomp: None,
+            sealed: false,
+            ..confined
+        },
+    }
+}
+
+impl Layers {
+    /// What is left when no namespace can be had. A stage that was to live in a user namespace
+    /// cannot mount anything now, so it is confined as a cloud stage is.
+    pub fn without_namespaces(self, order: &SandboxOrder, caller: Caller) -> Layers {
+        let plain = Layers { user_namespace: None, view: View::Host, ..self };
+        match order.profile {
+            SandboxProfile::OsUserns => Layers {
+                identity: order.identity.filter(|_| caller.is_root()),
+                capabilities: Capabilities::None,
+                landlock: true,
+                seccomp: Some(SyscallRules::Confined),
+                ..plain
+            },
+            SandboxProfile::Cloud
+            | SandboxProfile::OsVm
+            | SandboxProfile::OsRoot
+            | SandboxProfile::None => plain,
+        }
+    }
+}
