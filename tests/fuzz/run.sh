@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every fuzz target for SECONDS, from the committed seeds, and prints the executions of each.
+# Runs every fuzz target for SECONDS, from the committed seeds and words, and prints the executions of each.
 # Fails on the first finding; the input that found it stays in target/fuzz/findings.
 #
 #   tests/fuzz/run.sh SECONDS [TARGET...]
@@ -42,7 +42,7 @@ for target; do
     # The first folder takes what is new; the seeds are only read.
     if "$folder/$host/release/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 \
         -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$findings/" \
-        "$corpus" "$here/seeds/$target" >"$log" 2>&1; then
+        -dict="$here/words/$target.dict" "$corpus" "$here/seeds/$target" >"$log" 2>&1; then
         executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
         echo "fuzz $target: ${executions:-?} executions in ${seconds} s, no finding"
     else

@@ -1,6 +1,8 @@
 //! Templates as documents: the fixtures in tests/fixtures/tdl and the examples in docs/TDL.md. The
 //! findings of a refused one are a golden (`*.findings`), renewed by `UPDATE_GOLDEN=1`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its fixtures has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
