@@ -162,6 +162,18 @@ fn what_is_replaced_is_inactive_and_replaces_nobody() {
 }
 
 #[test]
+fn a_plugin_whose_replacer_is_replaced_replaces_others_again() {
+    let machine = Machine::new();
+    for (id, other, priority) in [("A", "B", 50), ("B", "C", 50), ("C", "D", 50), ("D", "X", 99)] {
+        let manifest = with(cloud(id, &[id]), "priority", json!(priority));
+        machine.install(&with(manifest, "replaces", json!([other])));
+    }
+    let registry = machine.scan();
+    let states: Vec<_> = registry.entries().iter().map(|entry| entry.state.name()).collect();
+    assert_eq!(states, ["undescribed", "inactive", "undescribed", "inactive"]);
+}
+
+#[test]
 fn in_a_circle_of_replacements_the_strongest_stays() {
     let machine = Machine::new();
     for (id, other) in [("A", "B"), ("B", "C"), ("C", "A")] {
@@ -320,8 +332,11 @@ fn a_description_of_a_file_that_was_replaced_meanwhile_changes_nothing() {
     let job = &old.undescribed()[0];
     write(&machine.lib().join("A.so.new"), b"not loaded");
     fs::rename(machine.lib().join("A.so.new"), machine.lib().join("A.so")).unwrap();
-    let new = machine.scan().with_description(job, Err(crash()));
-    check_state(&new, "A", "undescribed");
+    let new = machine.scan();
+    check_state(&new.with_description(job, Err(crash())), "A", "undescribed");
+    let newer = &new.undescribed()[0];
+    let new = new.with_description(newer, Ok(facts(newer)));
+    check_state(&new.with_description(job, Err(crash())), "A", "active");
 }
 
 #[test]
