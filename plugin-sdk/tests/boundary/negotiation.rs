@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use imagefactory_plugin_sdk::abi::*;
 use imagefactory_plugin_sdk::author::{Host, OsPlugin, Plugin, Result, Stage};
 
-use crate::fake_host::negotiate;
+use crate::fake_host::driver::negotiate;
 
 struct Exported;
 

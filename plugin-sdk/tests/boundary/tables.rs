@@ -9,7 +9,8 @@ use imagefactory_plugin_sdk::author::{
 };
 use imagefactory_plugin_sdk::{cloud_plugin, os_plugin};
 
-use crate::fake_host::{interface, FakeHost, PluginInstance, StageTexts};
+use crate::fake_host::driver::interface;
+use crate::fake_host::{FakeHost, PluginInstance, StageTexts};
 
 macro_rules! plugin_type {
     ($name:ident) => {

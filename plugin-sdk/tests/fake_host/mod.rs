@@ -1,9 +1,10 @@
 //! A host for tests: keeps what a plugin says, answers what the test wants, and drives a plugin
 //! through its tables as the runner does. The tests of the mock plugins include these files too.
 
-#![allow(dead_code)] // each test crate uses its part
+#![allow(dead_code, unused_imports)] // each test crate uses its part
 
-mod driver;
+pub(crate) mod driver;
+mod manifest;
 mod services;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use imagefactory_plugin_sdk::abi::*;
 
-pub(crate) use driver::{interface, negotiate, PluginInstance, StageTexts};
+pub(crate) use driver::{PluginInstance, StageTexts};
+pub(crate) use manifest::check_manifest;
 
 /// One error record as the plugin handed it over.
 #[derive(Debug, Clone, PartialEq, Eq)]

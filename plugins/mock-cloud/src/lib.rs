@@ -5,7 +5,7 @@
 //! up. The "provider" is the ledger that the provider definition names, `{"ledger": "/folder"}`;
 //! without one nothing is kept. `tests/fixtures/c` has its twin in C.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), forbid(unsafe_code))] // the tests play the host, which is C
 
 mod ledger;
 // The same pretended work as MockOS's; plugins never depend on each other, so the file is included.
@@ -190,3 +190,9 @@ fn named(error: std::io::Error, what: &str, path: &Path) -> PluginError {
 }
 
 imagefactory_plugin_sdk::export_cloud_plugin!(MockCloud);
+
+#[cfg(test)]
+#[path = "../../../plugin-sdk/tests/fake_host/mod.rs"]
+mod fake_host;
+#[cfg(test)]
+mod tests;

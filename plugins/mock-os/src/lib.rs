@@ -5,7 +5,7 @@
 //! file and, behind it, what the cloud plugin asked for. It uses the SDK's core only, so Debian's
 //! old `rustc` compiles this very file without cargo (`tests/fixtures/c` has its twin in C).
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), forbid(unsafe_code))] // the tests play the host, which is C
 
 mod image;
 mod work;
@@ -112,3 +112,9 @@ fn template_of<'a>(stage: &Stage<'a>) -> Result<&'a str> {
 }
 
 imagefactory_plugin_sdk::export_os_plugin!(MockOs);
+
+#[cfg(test)]
+#[path = "../../../plugin-sdk/tests/fake_host/mod.rs"]
+mod fake_host;
+#[cfg(test)]
+mod tests;
