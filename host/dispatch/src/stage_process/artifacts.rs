@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use imagefactory_model::stage::Artifact;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
@@ -30,7 +30,7 @@ pub(super) fn check_announced(artifact: &Artifact, work_dir: &Path) -> Result<()
         return Err(format!("artefact {}: its media type has no or too many bytes", artifact.name));
     }
     match artifact.path.strip_prefix(work_dir) {
-        Ok(below) if below.components().next().is_some() => Ok(()),
+        Ok(below) if is_plain(below) => Ok(()),
         _ => Err(format!("artefact {}: its path is not below WORK_DIR", artifact.name)),
     }
 }
@@ -89,6 +89,12 @@ fn take_one(
     Ok(path)
 }
 
+/// At least one name, and nothing but names: `..` would lead out again.
+fn is_plain(below: &Path) -> bool {
+    let mut parts = below.components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
 fn is_name(name: &str) -> bool {
     name.len() <= 128
         && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
@@ -145,5 +151,6 @@ mod tests {
         check("", "/w/x", false);
         check("x", "/elsewhere/x", false);
         check("x", "/w", false);
+        check("x", "/w/deep/../../x", false);
     }
 }

@@ -350,12 +350,17 @@ struct Talk<'a> {
 
 impl<'a> Talk<'a> {
     fn greet(&self, task: RunnerTask, lock_file: Option<PathBuf>) {
+        let mut sandbox = self.attempt.sandbox.clone();
+        if self.conversation.process.cgroup.as_ref().is_some_and(StageCgroup::holds_memory) {
+            // What the cgroup holds for the stage as a whole, the runner need not hold by process.
+            sandbox.limits.memory_bytes_max = 0;
+        }
         let hello = HostFrame::Hello(Box::new(Hello {
             protocol: PROTOCOL,
             nonce: self.nonce.clone(),
             task,
             plugin: self.attempt.plugin.clone(),
-            sandbox: self.attempt.sandbox.clone(),
+            sandbox,
             lock_file,
         }));
         if let Err(error) = self.conversation.sender.send(&hello) {

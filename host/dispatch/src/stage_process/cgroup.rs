@@ -263,6 +263,12 @@ impl StageCgroup {
         self.pids().is_empty()
     }
 
+    /// Does it limit memory, if the stage has a limit?
+    pub(super) fn holds_memory(&self) -> bool {
+        let v1 = self.v1.iter().any(|(controller, _, _)| *controller == Controller::Memory);
+        v1 || self.unified.as_ref().is_some_and(|dir| dir.join("memory.max").exists())
+    }
+
     /// How often the kernel killed for memory here.
     pub(super) fn oom_kills(&self) -> u64 {
         let v1 = self.v1.iter().filter(|(controller, ..)| *controller == Controller::Memory);

@@ -157,7 +157,7 @@ impl Conversation<'_> {
         ready.sandbox.missing.append(&mut self.own_layers.1);
         let report = ready.sandbox.clone();
         if report.active.iter().any(|layer| layer.starts_with("pid-namespace")) {
-            self.process.adopts_orphans = false;
+            self.process.in_pid_namespace = true;
         }
         if self.strict && !report.missing.is_empty() {
             let missing = report.missing.join("; ");

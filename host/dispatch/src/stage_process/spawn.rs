@@ -8,7 +8,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use imagefactory_model::frames::ResourceLimits;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -92,8 +95,10 @@ pub(super) struct RunnerProcess {
     /// The same process, for the runtime.
     watch: Option<AsyncFd<OwnedFd>>,
     marker: String,
-    /// Is there a subreaper and no pid namespace? Learnt from Ready; until then assumed.
-    pub(super) adopts_orphans: bool,
+    /// Is the daemon a subreaper?
+    adopts_orphans: bool,
+    /// Does the stage live in a pid namespace? Learnt from Ready.
+    pub(super) in_pid_namespace: bool,
     /// Its leaf.
     pub(super) cgroup: Option<StageCgroup>,
     ends: Option<RunnerEnds>,
@@ -161,6 +166,7 @@ fn spawn(order: SpawnOrder) -> io::Result<RunnerProcess> {
         watch: None,
         marker: order.marker,
         adopts_orphans: order.adopts_orphans,
+        in_pid_namespace: false,
         cgroup,
         ends: Some(ends),
     };
@@ -245,14 +251,24 @@ impl RunnerProcess {
         in_leaf
     }
 
-    /// Adopted orphans of the stage: killed and reaped. Returns how many there were. Nothing where a
-    /// pid namespace or no subreaper makes orphans impossible.
+    /// Adopted orphans of the stage: killed and reaped. Returns how many there were. Not looked for
+    /// where there can be none: without a subreaper, or when a runner that left by itself had a pid
+    /// namespace and so has buried all. A killed one leaves its namespace's first process to us.
     pub(super) async fn end_orphans(&self) -> usize {
-        let Some(pid) = self.pid().filter(|_| self.adopts_orphans) else { return 0 };
+        let possible = self.adopts_orphans && !(self.in_pid_namespace && !self.was_killed());
+        let Some(pid) = self.pid().filter(|_| possible) else { return 0 };
         let marker = self.marker.clone();
         let pid = pid.as_raw_nonzero().get();
         let sweep = move || process_table::end_orphans(&marker, pid);
         tokio::task::spawn_blocking(sweep).await.unwrap_or(0)
+    }
+
+    /// Did a signal end it? It stays a zombie.
+    fn was_killed(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let seen = waitid(WaitId::PidFd(self.handle.as_fd()), look);
+        // What cannot be read is taken for the worse.
+        !matches!(seen, Ok(Some(status)) if status.exited())
     }
 
     /// Reaps the ended process. `None` = it has not ended.

@@ -65,7 +65,13 @@ impl StageLog {
         let fields = fields.filter(|fields| fields.to_string().len() <= FIELDS_BYTES_MAX);
         let fields = fields.map(|fields| self.scrubber.json(fields));
         let message = self.clean(cut(&message, self.bytes_looked_at()));
-        self.line(LogLine { level, source: LogSource::Plugin, message, fields });
+        if self.admit(message.len()) {
+            let line = LogLine { level, source: LogSource::Plugin, message, fields };
+            self.pass(&mut self.state(), line);
+        } else {
+            // Kept for the failure report all the same: the last words matter most.
+            self.remember(&mut self.state(), message);
+        }
     }
 
     /// A line of ours; never lost for lack of budget, because we are few.
@@ -102,6 +108,7 @@ impl StageLog {
     pub(super) async fn drain(self, mut pipe: pipe::Receiver, source: LogSource) {
         let level = if source == LogSource::Stderr { LogLevel::Warn } else { LogLevel::Info };
         let mut lines = LineSplitter::new(self.bytes_looked_at());
+        let mut last_words = LastWords::default();
         let mut buffer = vec![0; PIPE_READ_BYTES];
         loop {
             match pipe.read(&mut buffer).await {
@@ -111,21 +118,32 @@ impl StageLog {
                     if self.is_spent() {
                         // Not even split: a flood costs one pass over its bytes.
                         lines.skip(bytes);
+                        last_words.keep(bytes);
                         let ends = bytes.iter().filter(|&&byte| byte == b'\n').count();
                         self.lose(ends as u64, read as u64);
                     } else {
+                        last_words.forget();
                         lines.split(bytes, |line| self.piped(level, source, line));
                     }
                 }
             }
         }
         lines.finish(|line| self.piped(level, source, line));
+        for line in last_words.lines() {
+            let message = self.clean(&String::from_utf8_lossy(line));
+            self.remember(&mut self.state(), message);
+        }
     }
 
     fn piped(&self, level: LogLevel, source: LogSource, line: &[u8]) {
-        let text = String::from_utf8_lossy(line);
-        if !text.trim().is_empty() {
-            self.line(LogLine { level, source, message: self.clean(&text), fields: None });
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        // Asked before it is made fit to be seen, which costs more than all the rest.
+        if self.admit(line.len()) {
+            let message = self.clean(&String::from_utf8_lossy(line));
+            let line = LogLine { level, source, message, fields: None };
+            self.pass(&mut self.state(), line);
         }
     }
 
@@ -139,35 +157,34 @@ impl StageLog {
         visible(cut(&scrubbed, self.limits.line_bytes_max))
     }
 
-    fn line(&self, line: LogLine) {
+    /// Takes a line's share of the budget, or counts the line as lost.
+    fn admit(&self, bytes: usize) -> bool {
+        let bytes = bytes.min(self.limits.line_bytes_max) as u64;
         let mut state = self.state();
         state.refill(&self.limits);
-        let bytes = line.message.len() as u64;
         if state.tokens < 1.0 || state.bytes_left < bytes {
             state.lost.lines += 1;
             state.lost.bytes += bytes;
-            // Kept for the failure report all the same: the last words matter most.
-            self.remember(&mut state, &line);
-            return;
+            return false;
         }
         state.tokens -= 1.0;
         state.bytes_left -= bytes;
-        self.pass(&mut state, line);
+        true
     }
 
     fn pass(&self, state: &mut State, line: LogLine) {
-        self.remember(state, &line);
+        self.remember(state, line.message.clone());
         if !self.events.send(StageEvent::Log(line)) {
             state.lost.lines += 1;
         }
     }
 
-    fn remember(&self, state: &mut State, line: &LogLine) {
+    fn remember(&self, state: &mut State, message: String) {
         if state.tail.len() >= self.limits.tail_lines {
             state.tail.pop_front();
         }
         if self.limits.tail_lines > 0 {
-            state.tail.push_back(line.message.clone());
+            state.tail.push_back(message);
         }
     }
 
@@ -219,6 +236,32 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or_default()
+}
+
+/// The end of what was lost of a pipe: a plugin that floods its log and dies says why at the end.
+#[derive(Default)]
+struct LastWords(Vec<u8>);
+
+impl LastWords {
+    /// Some lines.
+    const BYTES_MAX: usize = 2048;
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let new = bytes.get(bytes.len().saturating_sub(Self::BYTES_MAX)..).unwrap_or_default();
+        let excess = (self.0.len() + new.len()).saturating_sub(Self::BYTES_MAX);
+        self.0.drain(..excess.min(self.0.len()));
+        self.0.extend_from_slice(new);
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whole lines; the first may have lost its beginning.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.0.split(|&byte| byte == b'\n').skip(1);
+        lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace))
+    }
 }
 
 /// Cuts a byte stream into lines of bounded length; what passes the bound is dropped.
