@@ -253,6 +253,20 @@ fn an_absolute_library_counts_in_the_override_folder() {
 }
 
 #[test]
+fn the_runner_is_told_of_a_library_by_its_real_name() {
+    let machine = Machine::new();
+    machine.install(&cloud("X", &["x"]));
+    let link = machine.etc().join("link-to-lib");
+    symlink("../lib", &link).unwrap();
+    let path = machine.search_path().with_folder(&link);
+    let registry = Registry::scan(&path, &DescribedPlugins::default());
+    let shadowed = &registry.entries()[1];
+    assert_eq!(shadowed.path(), &link.join("X.json"));
+    let real = fs::canonicalize(machine.lib()).unwrap().join("X.so");
+    assert_eq!(shadowed.library().unwrap().path, real);
+}
+
+#[test]
 fn a_library_in_a_folder_below_is_found() {
     let machine = Machine::new();
     let mut manifest = cloud("Below", &["below"]);

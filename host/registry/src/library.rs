@@ -18,7 +18,7 @@ use crate::trust::{Trust, last_name};
 /// A library as it was found, not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibraryFile {
-    /// Absolute, unless the search path was not.
+    /// Absolute, and without links.
     pub path: PathBuf,
     /// Tells this very file from what may replace it.
     pub stamp: LibraryStamp,
@@ -56,16 +56,25 @@ pub(crate) fn locate(
             .at(named)
             .hint("put the library beside its manifest and name it without a folder"));
         }
-        trust.check_folder(named.parent().unwrap_or(Path::new("/")))?;
-        named.to_path_buf()
+        let parent = named.parent().unwrap_or(Path::new("/"));
+        trust.check_folder(parent)?;
+        real(parent)?.join(named.file_name().unwrap_or_default())
     } else {
-        check_way(named, &folder.path, trust)?;
-        folder.path.join(named)
+        let folder = real(&folder.path)?;
+        check_way(named, &folder, trust)?;
+        folder.join(named)
     };
     let found = fs::symlink_metadata(&path).map_err(|error| missing(library, &path, &error))?;
     check_sort(&path, &found)?;
     trust.check_file(&path, &found)?;
     Ok(LibraryFile { path, stamp: LibraryStamp::of(&found) })
+}
+
+/// The folder's name without links: the runner, which opens the library again, follows none. That
+/// the links themselves may be believed was checked with the folder.
+fn real(folder: &Path) -> Result<PathBuf, Reason> {
+    fs::canonicalize(folder)
+        .map_err(|error| Reason::new(format!("the folder cannot be entered: {error}")).at(folder))
 }
 
 /// Each folder between the manifest's and the library: a real one, and trusted.

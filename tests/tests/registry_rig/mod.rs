@@ -17,7 +17,9 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let machine = Machine { root: tempfile::tempdir().unwrap() };
+        // By its real name: the registry tells libraries by theirs.
+        let temporary = fs::canonicalize(std::env::temp_dir()).unwrap();
+        let machine = Machine { root: tempfile::tempdir_in(temporary).unwrap() };
         for folder in [machine.etc(), machine.lib()] {
             fs::create_dir(&folder).unwrap();
             set_mode(&folder, 0o755);
