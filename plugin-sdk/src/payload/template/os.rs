@@ -38,15 +38,21 @@ pub struct OperatingSystem {
 /// The architectures that TDL knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // the names are the documentation
 pub enum Arch {
+    /// 32-bit x86.
     I386,
+    /// 64-bit x86.
     #[serde(rename = "x86_64")]
     X86_64,
+    /// 64-bit POWER, big-endian.
     Ppc64,
+    /// 64-bit POWER, little-endian.
     Ppc64le,
+    /// 64-bit ARM.
     Aarch64,
+    /// 32-bit ARM with hardware floating point.
     Armv7l,
+    /// 64-bit IBM Z.
     S390x,
 }
 
@@ -120,10 +126,12 @@ pub struct IsoChecksum {
 /// Digests of an installation medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // the names are the documentation
 pub enum ChecksumKind {
+    /// Guards against accidents only.
     Md5,
+    /// Guards against accidents only.
     Sha1,
+    /// Guards against forgery as well.
     Sha256,
 }
 
@@ -143,9 +151,10 @@ pub struct IsoExtra {
 /// What an [`IsoExtra`] adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // the names are the documentation
 pub enum IsoExtraKind {
+    /// One file.
     File,
+    /// A folder with all that is in it.
     Directory,
 }
 

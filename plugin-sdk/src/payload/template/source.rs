@@ -101,8 +101,8 @@ fn is_local_file(text: &str) -> bool {
     let schemes_end = lower.find('/').unwrap_or(lower.len());
     let mut schemes = lower[..schemes_end].split([':', '+'].as_ref());
     // What follows the last colon is no scheme (`file` alone is a word).
-    let last = schemes.next_back();
-    schemes.any(|scheme| matches!(scheme, "file" | "copy" | "cdrom" | "local")) && last.is_some()
+    schemes.next_back();
+    schemes.any(|scheme| matches!(scheme, "file" | "copy" | "cdrom" | "local"))
 }
 
 fn has_scheme(url: &str) -> bool {
