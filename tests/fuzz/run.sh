@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every fuzz target for SECONDS, from the committed seeds and words, and prints the executions of each.
-# Fails on the first finding; the input that found it stays in target/fuzz/findings.
+# Runs every fuzz target for SECONDS, from the committed seeds and words, and prints the executions
+# of each. Fails on the first finding; the input that found it stays in target/fuzz/findings.
 #
 #   tests/fuzz/run.sh SECONDS [TARGET...]
 #

@@ -2,10 +2,10 @@
 //! what was decoded encodes to the same frame again.
 #![no_main]
 
-use imagefactory_model::frames::{FrameDecoder, HostFrame, RunnerFrame, encode};
+use imagefactory_model::frames::{encode, FrameDecoder, HostFrame, RunnerFrame};
 use libfuzzer_sys::fuzz_target;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::Serialize;
 
 /// All frames up to the end or the first error; whether there was one.
 fn decode<Frame: DeserializeOwned>(bytes: &[u8], piece: usize) -> (Vec<Frame>, bool) {
