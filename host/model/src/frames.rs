@@ -15,6 +15,8 @@ use serde_json::Value;
 use crate::stage::{JournalEntry, LogLevel, Progress, StageOrder};
 
 pub use self::decoder::{FrameDecoder, FrameError, encode};
+// The manifest's own nouns: what it asks for and what a runner is told are of one type.
+pub use imagefactory_plugin_sdk::payload::manifest::{PluginKind, SandboxProfile};
 
 /// Changes whenever a frame changes; runner and daemon must agree.
 pub const PROTOCOL: u32 = 1;
@@ -89,16 +91,6 @@ pub struct PluginLibrary {
     pub trusted_uid: Option<u32>,
 }
 
-/// OS or cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PluginKind {
-    /// Makes base images and customises target images.
-    Os,
-    /// Prepares target images for a cloud and pushes them there.
-    Cloud,
-}
-
 /// How to confine the plugin. The manifest asks, the host's configuration grants; this is the grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,22 +127,6 @@ pub struct StageIdentity {
     pub count: u32,
 }
 
-/// Sandbox profiles (plugin-abi.md 3.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SandboxProfile {
-    /// Push, snapshot, delete: no root, network, landlock, seccomp.
-    Cloud,
-    /// libvirt or QEMU builds: as cloud, with `/dev/kvm`.
-    OsVm,
-    /// Bootstraps in user namespaces: own user, mount and pid namespace, mount allowed inside.
-    OsUserns,
-    /// Loop devices and chroots as real root: private mount and pid namespace, listed capabilities.
-    OsRoot,
-    /// Development only.
-    None,
-}
-
 /// Limits on one stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,7 +135,8 @@ pub struct ResourceLimits {
     pub file_bytes_max: u64,
     /// Open files.
     pub open_files_max: u64,
-    /// Memory of the whole stage; 0 = no limit.
+    /// Memory of the whole stage; 0 = no limit. To a runner: what each process may have, and 0 where
+    /// the supervisor's cgroup holds the whole.
     pub memory_bytes_max: u64,
     /// Processes and threads of the whole stage.
     pub processes_max: u64,

@@ -1,7 +1,8 @@
 //! Resource limits that the kernel holds for each process of the stage.
 //!
-//! Memory is not limited here: RLIMIT_AS breaks runtimes that reserve address space (Go, JIT,
-//! sanitizers); the supervisor's cgroup limits what is really used.
+//! Memory is limited here only where the supervisor has no cgroup that does: by RLIMIT_DATA, which
+//! counts writable memory of one process. Not by RLIMIT_AS, which breaks runtimes that reserve
+//! address space (Go, JIT).
 
 use imagefactory_model::frames::{ResourceLimits, SandboxReport};
 use rustix::process::{Resource, Rlimit};
@@ -36,6 +37,14 @@ pub fn set_all(
     }
     if limits.file_bytes_max > 0 {
         set(Resource::Fsize, limits.file_bytes_max, "file size")?;
+    }
+    if limits.memory_bytes_max > 0 {
+        set(Resource::Data, limits.memory_bytes_max, "memory")?;
+        report.active.push(format!("memory {} bytes a process", limits.memory_bytes_max));
+    }
+    if limits.memory_bytes_max > 0 {
+        set(Resource::As, limits.memory_bytes_max, "memory")?;
+        report.active.push(format!("address-space {}", limits.memory_bytes_max));
     }
     if limits.processes_max > 0 && count == ProcessCount::OfTheStage {
         set(Resource::Nproc, limits.processes_max.saturating_add(OWN_PROCESSES), "processes")?;

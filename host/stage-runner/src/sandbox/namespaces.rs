@@ -14,7 +14,7 @@ use crate::error::RunnerError;
 /// Which namespaces the child got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walls {
-    /// Own pid and mount namespace; the child is pid 1.
+    /// Own pid, mount and ipc namespace; the child is pid 1.
     pub processes_and_mounts: bool,
     /// Own user namespace.
     pub users: bool,
@@ -65,7 +65,8 @@ pub fn split(layers: &Layers, report: &mut SandboxReport) -> io::Result<(Walls, 
 }
 
 fn flags_of(walls: Walls) -> i32 {
-    let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+    // System V shared memory and message queues outlive their makers otherwise.
+    let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
     if walls.users {
         flags |= libc::CLONE_NEWUSER;
     }
@@ -79,7 +80,11 @@ fn name_walls(walls: Walls, report: &mut SandboxReport) {
     if walls.users {
         report.active.push("user-namespace".into());
     }
-    report.active.extend(["pid-namespace".into(), "mount-namespace".into()]);
+    report.active.extend([
+        "pid-namespace".into(),
+        "mount-namespace".into(),
+        "ipc-namespace".into(),
+    ]);
     if walls.network {
         report.active.push("network-namespace".into());
     }
