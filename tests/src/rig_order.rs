@@ -78,6 +78,8 @@ pub struct Ended {
     pub end: Result<Product, Failure>,
     /// Log lines and progress messages in order; at most 20000, since a test only searches them.
     pub lines: Vec<String>,
+    /// Content of the artefacts that the host took, by name.
+    pub artifacts: BTreeMap<String, String>,
     /// What confined it, if it came so far.
     pub sandbox: Option<SandboxReport>,
     /// From the call to its answer.

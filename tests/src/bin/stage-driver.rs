@@ -25,7 +25,7 @@ use imagefactory_dispatch::stage_process::{
     StageSupervisor, SupervisorConfig,
 };
 use imagefactory_model::stage::{
-    JournalEntry, Operation, StageFailure, StageOrder, StageOutcome, StagePaths,
+    Artifact, JournalEntry, Operation, StageFailure, StageOrder, StageOutcome, StagePaths,
 };
 use imagefactory_tests::host_state;
 use imagefactory_tests::rig_order::{Ended, Failure, Product, RigOrder, RigReport, StageOnRig};
@@ -101,10 +101,22 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
         beside,
         descriptors_before,
         descriptors_after: host_state::descriptors_of(me),
-        children_after: host_state::children_of(me),
+        children_after: children_left(me).await,
         peak_memory_bytes: host_state::peak_memory_bytes(me),
         containment: supervisor.containment(),
         connections: connections.load(Ordering::SeqCst),
+    }
+}
+
+/// Children that are still there after the supervisor had 5 s to bury orphans that were adopted.
+async fn children_left(me: u32) -> Vec<String> {
+    let start = Instant::now();
+    loop {
+        let children = host_state::children_of(me);
+        if children.is_empty() || start.elapsed() > Duration::from_secs(5) {
+            return children;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -150,12 +162,16 @@ async fn run(
     }
     let (lines, report) = reader.await.expect("the reader of events lives");
     let everything = format!("{end:?}");
+    let artifacts = match &end {
+        Ok(outcome) => contents(&outcome.artifacts),
+        Err(failure) => contents(&failure.artifacts),
+    };
     let end = match end {
         Ok(outcome) => Ok(product(&outcome)),
         Err(failure) => Err(failed(failure)),
     };
     remove(&folders).await;
-    Ended { end, lines, sandbox: report, milliseconds, everything }
+    Ended { end, lines, artifacts, sandbox: report, milliseconds, everything }
 }
 
 fn stage_order(stage: &StageOnRig, stage_id: Uuid, folders: &StageFolders) -> StageOrder {
@@ -228,6 +244,12 @@ fn product(outcome: &StageOutcome) -> Product {
         output_bytes: content.as_ref().map(|bytes| bytes.len() as u64),
         output_is_pure: content.as_ref().map(is_pure),
     }
+}
+
+fn contents(artifacts: &[Artifact]) -> BTreeMap<String, String> {
+    let read = |artifact: &Artifact| std::fs::read(&artifact.path).expect("an artefact was taken");
+    let text = |artifact| String::from_utf8_lossy(&read(artifact)).into_owned();
+    artifacts.iter().map(|artifact| (artifact.name.clone(), text(artifact))).collect()
 }
 
 fn failed(failure: StageFailure) -> Failure {
