@@ -16,21 +16,13 @@ use crate::reason::Reason;
 pub fn check_facts(manifest: &Manifest, facts: &PluginFacts) -> Result<(), Reason> {
     same("id", &manifest.id, &facts.id)?;
     same("version", &manifest.version, &facts.version)?;
-    same("type", manifest.kind.name(), kind_name(facts))?;
+    same("type", manifest.kind.name(), facts.kind.name())?;
     let sha256 = manifest.library.as_ref().and_then(|library| library.sha256.as_ref());
     if let Some(sha256) = sha256 {
         same("library/sha256", sha256, &facts.sha256)?;
     }
     check_abi(&manifest.abi.req, &facts.abi_chosen)?;
     check_operations(manifest, facts)
-}
-
-fn kind_name(facts: &PluginFacts) -> &'static str {
-    use imagefactory_model::frames::PluginKind;
-    match facts.kind {
-        PluginKind::Os => "os",
-        PluginKind::Cloud => "cloud",
-    }
 }
 
 fn same(field: &str, promised: &str, found: &str) -> Result<(), Reason> {

@@ -6,10 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use imagefactory_model::frames::{ResourceLimits, SandboxProfile};
-use imagefactory_plugin_sdk::payload::manifest::{
-    Manifest, PluginKind, SandboxProfile as AskedProfile,
-};
+use imagefactory_model::frames::{PluginKind, ResourceLimits, SandboxProfile};
+use imagefactory_plugin_sdk::payload::manifest::Manifest;
 
 use crate::reason::Reason;
 
@@ -107,7 +105,7 @@ pub struct Grant {
 pub fn grant(manifest: &Manifest, policy: &SandboxPolicy) -> Result<Grant, Reason> {
     let ask = &manifest.sandbox;
     let profile = match (ask.profile, manifest.kind) {
-        (Some(asked), _) => profile_of(asked),
+        (Some(asked), _) => asked,
         (None, PluginKind::Os) => policy.os_default,
         (None, PluginKind::Cloud) => policy.cloud_default,
     };
@@ -160,34 +158,14 @@ fn lower_of(asked: u64, allowed: u64) -> u64 {
 }
 
 fn refused(manifest: &Manifest, profile: SandboxProfile, policy: &SandboxPolicy) -> Reason {
-    let allowed: Vec<&str> = policy.profiles.iter().map(|profile| profile_name(*profile)).collect();
+    let allowed: Vec<&str> = policy.profiles.iter().map(|profile| profile.name()).collect();
     Reason::new(format!(
         "{} needs the sandbox profile {}; allowed are {}",
         manifest.id,
-        profile_name(profile),
+        profile.name(),
         allowed.join(", ")
     ))
     .hint("allow it in the configuration, if you trust this plugin so far")
-}
-
-fn profile_of(asked: AskedProfile) -> SandboxProfile {
-    match asked {
-        AskedProfile::Cloud => SandboxProfile::Cloud,
-        AskedProfile::OsVm => SandboxProfile::OsVm,
-        AskedProfile::OsUserns => SandboxProfile::OsUserns,
-        AskedProfile::OsRoot => SandboxProfile::OsRoot,
-        AskedProfile::None => SandboxProfile::None,
-    }
-}
-
-fn profile_name(profile: SandboxProfile) -> &'static str {
-    match profile {
-        SandboxProfile::Cloud => "cloud",
-        SandboxProfile::OsVm => "os-vm",
-        SandboxProfile::OsUserns => "os-userns",
-        SandboxProfile::OsRoot => "os-root",
-        SandboxProfile::None => "none",
-    }
 }
 
 #[cfg(test)]

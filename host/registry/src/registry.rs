@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imagefactory_model::frames::{PluginFacts, PluginKind, PluginLibrary};
+use imagefactory_model::frames::{PluginFacts, PluginLibrary};
 use imagefactory_model::stage::StageFailure;
 
 use crate::contest;
@@ -147,7 +147,7 @@ impl Registry {
         Some(PluginLibrary {
             id: manifest.id.clone(),
             version: manifest.version.clone(),
-            kind: plugin_kind(manifest.kind),
+            kind: manifest.kind,
             path: library.path.clone(),
             sha256: manifest.library.as_ref().and_then(|library| library.sha256.clone()),
             trusted_uid: self.trusted_uid,
@@ -236,14 +236,6 @@ fn orphans(
         Reason::new(format!("there are drop-ins for {id:?}, and no manifest of this id"))
     };
     drop_ins.keys().filter(is_orphan).map(notice).collect()
-}
-
-fn plugin_kind(kind: imagefactory_plugin_sdk::payload::manifest::PluginKind) -> PluginKind {
-    use imagefactory_plugin_sdk::payload::manifest::PluginKind as ManifestKind;
-    match kind {
-        ManifestKind::Os => PluginKind::Os,
-        ManifestKind::Cloud => PluginKind::Cloud,
-    }
 }
 
 /// A client's word inside a sentence: short, and without what could break the line.
