@@ -135,7 +135,8 @@ pub struct ResourceLimits {
     pub file_bytes_max: u64,
     /// Open files.
     pub open_files_max: u64,
-    /// Memory of the whole stage; 0 = no limit.
+    /// Memory of the whole stage; 0 = no limit. To a runner: what each process may have, and 0 where
+    /// the supervisor's cgroup holds the whole.
     pub memory_bytes_max: u64,
     /// Processes and threads of the whole stage.
     pub processes_max: u64,
