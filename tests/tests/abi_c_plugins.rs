@@ -1,7 +1,7 @@
-//! What all plugins of `tests/fixtures/c` have in common: one exported symbol, negotiation, descriptor
-//! and tables that agree with the manifest. They show that the headers alone are enough to write a
-//! plugin. What each does is `abi_c_os.rs` and `abi_c_cloud.rs`; how the real host runs them is
-//! `abi_old_plugins.rs`.
+//! What all plugins of `tests/fixtures/c` have in common: one exported symbol, negotiation,
+//! descriptor and tables that agree with the manifest. They show that the headers alone are enough
+//! to write a plugin. What each does is `abi_c_os.rs` and `abi_c_cloud.rs`; how the real host runs
+//! them is `abi_old_plugins.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -105,6 +105,23 @@ fn interface_ids_are_compared_in_full_and_without_a_nul() {
         assert!(!there(id), "{id:?}");
     }
     assert!(there(&"imagefactory.os/1/and more"[..17]), "the id ends with its length");
+}
+
+#[test]
+fn negotiation_reads_the_stated_size_and_touches_nothing_behind_what_it_knows() {
+    for id in ["CMockOS", "CMockCloud", "CxxMockOS"] {
+        let plugin = Plugin::load(&library(id));
+        for stated in [0, 4, 24, abi::IMGF_NEGOTIATE_SIZE_1_0 - 1] {
+            let (status, after) = plugin.negotiate_stating(stated);
+            assert_eq!(status, abi::IMGF_E_INVALID_ARGUMENT, "{id}: {stated} bytes");
+            assert!(after.known.plugin.is_null() && after.known.chosen_abi == 0, "{id}: {stated}");
+        }
+        for stated in [abi::IMGF_NEGOTIATE_SIZE_1_0, 56, 64] {
+            let (status, after) = plugin.negotiate_stating(stated);
+            assert_eq!(status, abi::IMGF_OK, "{id}: {stated} bytes");
+            assert_eq!(after.tail, [0xa5; 16], "{id}: {stated}");
+        }
+    }
 }
 
 #[test]

@@ -137,7 +137,7 @@ static const imgf_plugin PLUGIN = {(uint32_t)sizeof(imgf_plugin),
                                    get_interface};
 
 IMGF_EXPORT int32_t imagefactory_plugin_negotiate(imgf_negotiate *n) {
-  if (n == NULL || n->struct_size < sizeof *n) return IMGF_E_INVALID_ARGUMENT;
+  if (n == NULL || n->struct_size < IMGF_NEGOTIATE_SIZE_1_0) return IMGF_E_INVALID_ARGUMENT;
   if (n->host_abi_min > IMGF_ABI_1_0 || n->host_abi_max < IMGF_ABI_1_0) {
     n->refusal = text(PLUGIN_ID " speaks plugin ABI 1.0 only");
     return IMGF_E_ABI;

@@ -12,9 +12,12 @@
  *
  * From the host: valid UTF-8, no NUL among the len bytes, one NUL right after them, so that C may
  * treat a present string as its own kind. The one exception is the id given to
- * imgf_plugin.get_interface, which may lack the NUL. From a plugin: no NUL is needed. Text that is
- * not UTF-8 is mended in log lines and refused everywhere else (IMGF_E_INVALID_ARGUMENT). A len
- * above what the host accepts is refused the same way; hosts accept at least 1 MiB. */
+ * imgf_plugin.get_interface, which may lack the NUL.
+ *
+ * From a plugin: no NUL is needed. What is for people (log lines, messages, hints) is mended if it
+ * is not UTF-8 and cut if it is too long; what is data (keys, names, JSON) is refused instead, with
+ * IMGF_E_INVALID_ARGUMENT. A host takes at least 4 KiB of a name or key, 64 KiB of a line, 1 MiB of
+ * JSON. */
 #ifndef IMAGEFACTORY_TEXT_H
 #define IMAGEFACTORY_TEXT_H
 

@@ -47,7 +47,7 @@ pub use journal::{
 pub use log::{IMGF_LOG_DEBUG, IMGF_LOG_ERROR, IMGF_LOG_INFO, IMGF_LOG_TRACE, IMGF_LOG_WARN};
 pub use negotiate::{
     imagefactory_plugin_negotiate_fn, imgf_negotiate, IMGF_ENTRY_SYMBOL,
-    IMGF_NEGOTIATE_DESCRIBE_ONLY,
+    IMGF_NEGOTIATE_DESCRIBE_ONLY, IMGF_NEGOTIATE_SIZE_1_0,
 };
 pub use os::{imgf_os_v1, IMGF_IFACE_OS_V1};
 pub use os_inputs::{imgf_os_inputs_v1, IMGF_IFACE_OS_INPUTS_V1};

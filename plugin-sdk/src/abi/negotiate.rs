@@ -28,6 +28,9 @@ abi_struct! {
 }
 
 abi_constants! {
+    /// `sizeof(imgf_negotiate)` in ABI 1.0, the least that a host sends. Plugins compare with this
+    /// and not with the size of the struct, which grows with the SDK.
+    pub const IMGF_NEGOTIATE_SIZE_1_0: u32 = 48;
     /// The plugin is only described: no instance follows.
     pub const IMGF_NEGOTIATE_DESCRIBE_ONLY: u32 = 1;
 }

@@ -21,12 +21,12 @@ static REFUSALS: Mutex<Vec<((u32, u32), &'static str)>> = Mutex::new(Vec::new())
 pub unsafe fn negotiate(n: *mut imgf_negotiate, plugin: &'static imgf_plugin) -> i32 {
     // SAFETY: the caller's promise.
     let asked = match unsafe { read_growing(n as *const imgf_negotiate) } {
-        Some(asked) if asked.struct_size >= imgf_negotiate::SIZE => asked,
+        Some(asked) if asked.struct_size >= IMGF_NEGOTIATE_SIZE_1_0 => asked,
         _ => return IMGF_E_INVALID_ARGUMENT,
     };
     let newest_common = asked.host_abi_max.min(SPOKEN.1);
     let oldest_common = asked.host_abi_min.max(SPOKEN.0);
-    // SAFETY: not NULL and aligned (it was read), and large enough for every field that we know;
+    // SAFETY: not NULL and aligned (it was read), and large enough for every field of ABI 1.0;
     // what lies behind them stays untouched.
     let answer = unsafe { &mut *n };
     if newest_common < oldest_common {

@@ -56,6 +56,17 @@ impl Plugin {
         ask(self.negotiate, host_abi_min, host_abi_max)
     }
 
+    /// Asks with a struct that states `stated` bytes (at most 64); those behind the first 48 are 0xa5.
+    /// Answers the status and the struct afterwards.
+    pub(crate) fn negotiate_stating(&self, stated: u32) -> (i32, Sized64) {
+        let mut question =
+            Sized64 { known: question(abi::IMGF_ABI_1_0, abi::IMGF_ABI_1_0), tail: [0xa5; 16] };
+        question.known.struct_size = stated;
+        // SAFETY: 64 readable and writable bytes, at least as many as any caller states.
+        let status = unsafe { (self.negotiate)((&raw mut question).cast()) };
+        (status, question)
+    }
+
     /// The descriptor's id.
     pub(crate) fn id(&self) -> String {
         copied(self.descriptor.id)
@@ -101,8 +112,17 @@ pub(crate) struct Answer {
     pub(crate) refusal: String,
 }
 
-fn ask(negotiate: abi::imagefactory_plugin_negotiate_fn, min: u32, max: u32) -> Answer {
-    let mut question = abi::imgf_negotiate {
+/// `imgf_negotiate` with room behind it, as a later host would have it.
+#[repr(C)]
+pub(crate) struct Sized64 {
+    /// What 1.0 knows.
+    pub(crate) known: abi::imgf_negotiate,
+    /// What a later host might have there.
+    pub(crate) tail: [u8; 16],
+}
+
+fn question(min: u32, max: u32) -> abi::imgf_negotiate {
+    abi::imgf_negotiate {
         struct_size: size_of::<abi::imgf_negotiate>() as u32,
         host_abi_min: min,
         host_abi_max: max,
@@ -111,7 +131,11 @@ fn ask(negotiate: abi::imagefactory_plugin_negotiate_fn, min: u32, max: u32) -> 
         reserved0: 0,
         plugin: ptr::null(),
         refusal: imgf_str::ABSENT,
-    };
+    }
+}
+
+fn ask(negotiate: abi::imagefactory_plugin_negotiate_fn, min: u32, max: u32) -> Answer {
+    let mut question = question(min, max);
     // SAFETY: the question lives for the call and carries its size.
     let status = unsafe { negotiate(&raw mut question) };
     Answer {

@@ -36,6 +36,11 @@ typedef struct imgf_negotiate {
   imgf_str refusal;          /* out: on IMGF_E_ABI, one sentence with both ranges; static */
 } imgf_negotiate;
 
+/* sizeof(imgf_negotiate) in ABI 1.0, and the least that a host sends. A plugin compares struct_size
+ * with this and not with sizeof: compiled against a later header, whose struct has grown, it must
+ * still accept a host of 1.0. Fields behind it are read only if struct_size covers them. */
+#define IMGF_NEGOTIATE_SIZE_1_0 48u
+
 /* The host only wants to know what this is; it will not call create. */
 #define IMGF_NEGOTIATE_DESCRIBE_ONLY 1u
 
@@ -46,7 +51,7 @@ typedef struct imgf_negotiate {
  * blocks, returns within milliseconds. [any-thread], as often as the host likes.
  *   IMGF_OK                   chosen_abi and plugin are set
  *   IMGF_E_ABI                no common version; refusal is set
- *   IMGF_E_INVALID_ARGUMENT   n is NULL or its struct_size below sizeof(imgf_negotiate);
+ *   IMGF_E_INVALID_ARGUMENT   n is NULL or its struct_size below IMGF_NEGOTIATE_SIZE_1_0;
  *                             nothing was written */
 IMGF_EXPORT int32_t imagefactory_plugin_negotiate(imgf_negotiate *n);
 

@@ -44,6 +44,7 @@ typedef struct imgf_os_v1 {
 
   /* Asks the operation that runs on self, of whichever table, to end. [any-thread]; must not block;
    * may come twice, before the operation started or after it returned; never after destroy began.
+   * An instance that was aborted may answer IMGF_E_CANCELLED to every later operation too.
    * NULL = the flag is enough. */
   void (*abort)(imgf_instance *self);
 } imgf_os_v1;
