@@ -1,5 +1,5 @@
-//! MockCloud once more, in plain C, called through the ABI by a recording host: its hooks, its ledger,
-//! and the order in which journal and ledger are written. What both C plugins share is
+//! MockCloud once more, in plain C, called through the ABI by a recording host: its hooks, its
+//! ledger, and the order in which journal and ledger are written. What both C plugins share is
 //! `abi_c_plugins.rs`.
 
 #![allow(

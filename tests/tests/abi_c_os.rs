@@ -1,5 +1,6 @@
 //! MockOS once more, in plain C and as a smaller one in C++, called through the ABI by a recording
-//! host: what it makes, how it fails, how it stops. What both C plugins share is `abi_c_plugins.rs`.
+//! host: what it makes, how it fails, how it stops. What both C plugins share is
+//! `abi_c_plugins.rs`.
 
 #![allow(
     clippy::unwrap_used,

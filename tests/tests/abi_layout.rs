@@ -230,7 +230,8 @@ fn rust_plain_type(c: &str) -> String {
 fn rust_pointee(c: &str) -> String {
     match c.trim() {
         "void" => "c_void".to_string(),
-        "char" => "u8".to_string(), // text is bytes; Rust's c_char has a sign that depends on the CPU
+        // Text is bytes; the sign of Rust's c_char depends on the CPU.
+        "char" => "u8".to_string(),
         pointer if pointer.ends_with('*') => rust_plain_type(pointer),
         name if name.starts_with("imgf_") => name.to_string(),
         integer => rust_plain_type(integer),

@@ -1,9 +1,9 @@
 //! Plugins as they were compiled when an ABI version was released, run by today's host.
 //!
-//! `tests/old-plugins/VERSION` holds them with their manifests; `README.md` there says how they came
-//! to be. Each is described and then runs each of its operations through the real supervisor and the
-//! real runner, as a stage of its own. Containment is not the question here, so they run without a
-//! sandbox profile; the hostile plugins' tests are about that.
+//! `tests/old-plugins/VERSION` holds them with their manifests; `README.md` there says how they
+//! came to be. Each is described and then runs each of its operations through the real supervisor
+//! and the real runner, as a stage of its own. Containment is not the question here, so they run
+//! without a sandbox profile; the hostile plugins' tests are about that.
 
 #![allow(
     clippy::unwrap_used,
