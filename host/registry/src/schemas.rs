@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn data_that_looks_like_a_reference_is_data() {
+        let property = json!({"const": {"$ref": "http://192.0.2.1/x"}});
+        let schemas = schemas(json!({"type": "object", "properties": {"a": property}})).unwrap();
+        let same = object(json!({"a": {"$ref": "http://192.0.2.1/x"}}));
+        assert_eq!(schemas.check_parameters(&same), []);
+        assert_eq!(schemas.check_parameters(&object(json!({"a": 1}))).len(), 1);
+    }
+
+    #[test]
     fn hostile_patterns_and_circles_neither_hang_nor_overflow() {
         for property in [
             json!({"$ref": "#/properties/a"}),

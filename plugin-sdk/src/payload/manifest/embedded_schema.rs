@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn references_to_other_documents_are_refused_wherever_they_stand() {
         let schema = json!({"properties": {"a": {"anyOf": [{"$ref": "file:///etc/passwd"}]},
-            "b": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"const": {"$ref": "http://x"}}}});
+            "b": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"const": {"$ref": "http://x"}},
+            "c": {"enum": [{"$ref": "http://x"}]}}});
         assert_eq!(problems(check, schema), ["/s/properties/a/anyOf/0/$ref"]);
     }
 
