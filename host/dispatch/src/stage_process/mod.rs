@@ -36,6 +36,7 @@ mod wire;
 mod fence;
 mod folders;
 mod identities;
+mod removal;
 
 pub use events::StageEvent;
 pub use fence::{FenceError, Fenced, fence};

@@ -1,0 +1,2 @@
+/* The least that a process can be. */
+int main(void) { return 0; }
