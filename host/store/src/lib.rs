@@ -5,13 +5,13 @@
 //! stand beside the database: bodies under the names that scripts know (`<uuid>.body`, `<uuid>.meta`),
 //! artefacts, logs, sealed credentials. What was promised is durable before a function returns.
 //!
-//! - [`images`], [`orders`], [`stages`], [`callbacks`], [`nonces`]: the records
-//! - [`embedded`]: SQLite
-//! - [`layout`]: the folders of a store
-//! - [`bodies`], [`sparse`], [`space`]: image files, copied without filling their holes
-//! - [`artifacts`], [`logs`]: what else a stage leaves to read
-//! - [`vault`]: credentials of open orders, sealed
-//! - [`owner`]: which process works on what
+//! - [`images`], [`orders`], [`stages`], [`callbacks`], [`nonces`] are the records,
+//!   [`embedded`] keeps them in SQLite
+//! - [`layout`] knows the folders of a store
+//! - [`bodies`], [`sparse`], [`space`] care for image files, copied without filling their holes
+//! - [`artifacts`], [`logs`] are what else a stage leaves to read; [`meta`] is for scripts
+//! - [`original`] takes over a store of the Python factory
+//! - [`vault`] seals credentials of open orders; [`owner`] tells which process works on what
 
 pub mod artifacts;
 pub mod bodies;

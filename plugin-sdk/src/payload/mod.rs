@@ -26,4 +26,4 @@ pub mod sensitive;
 pub mod xml;
 
 pub(crate) mod base64;
-pub(crate) mod nearest;
+pub mod nearest;

@@ -5,7 +5,7 @@
 const NAME_CHARS_MAX: usize = 40;
 
 /// The known name that is at most two edits (one for names of up to four letters) from `name`.
-pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.chars().count() > NAME_CHARS_MAX {
         return None;
     }
