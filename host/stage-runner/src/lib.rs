@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Modules in reading order: how the process begins, how it is confined, how the plugin is loaded,
-//! how it is called, what it is served.
+//! how it is called, what it is served; last, how `plugin validate` tries it.
 
 pub mod descriptors;
 pub mod error;
@@ -39,3 +39,5 @@ pub mod host_services;
 pub mod secrets;
 pub mod texts;
 pub mod wipe;
+
+pub mod validate;

@@ -1,5 +1,6 @@
 //! `imagefactory-stage-runner`: started by imagefactoryd and imagefactory, one process a stage.
-//! Takes no arguments but `--version`: everything it needs comes through its socket.
+//! Takes no arguments but `--version` and `--validate` (of `imagefactory plugin validate`): everything
+//! it needs comes through its socket.
 
 use std::process::ExitCode;
 
@@ -11,6 +12,9 @@ fn main() -> ExitCode {
         Some(argument) if argument == "--version" => {
             println!("imagefactory-stage-runner {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
+        }
+        Some(argument) if argument == imagefactory_stage_runner::validate::ARGUMENT => {
+            imagefactory_stage_runner::validate::main()
         }
         Some(argument) => {
             eprintln!(

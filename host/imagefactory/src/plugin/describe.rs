@@ -71,7 +71,8 @@ fn library(subject: &Subject) -> PluginLibrary {
         version: subject.text("/version").to_owned(),
         kind: subject.kind(),
         path: subject.library.clone().unwrap_or_default(),
-        sha256: Some(subject.text("/library/sha256").to_ascii_lowercase()).filter(|sum| !sum.is_empty()),
+        sha256: Some(subject.text("/library/sha256").to_ascii_lowercase())
+            .filter(|sum| !sum.is_empty()),
         // Whoever runs this command may describe a plugin of their own.
         trusted_uid: Some(rustix::process::getuid().as_raw()),
     }
@@ -118,7 +119,8 @@ impl Description {
         answer["schema"] = "1.0".into();
         answer["id"] = self.subject.text("/id").into();
         answer["manifest"] = self.subject.manifest_path.display().to_string().into();
-        answer["library"] = self.subject.library.as_ref().map(|path| path.display().to_string()).into();
+        answer["library"] =
+            self.subject.library.as_ref().map(|path| path.display().to_string()).into();
         let warnings = self.subject.warnings.iter().map(ToString::to_string);
         answer["warnings"] = warnings.collect::<Vec<String>>().into();
         format!("{answer:#}\n")
@@ -129,7 +131,8 @@ impl Description {
         let mut text = String::new();
         let mut row = |name: &str, value: &str| {
             // Texts of a plugin may hold escapes; a terminal shall not obey them.
-            let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let value: String =
+                value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             writeln!(text, "{name:<12} {value}").ok(); // a String takes everything
         };
         row("id", self.subject.text("/id"));

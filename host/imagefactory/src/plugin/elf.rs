@@ -74,7 +74,9 @@ impl ElfFacts {
         let defined = file.dynamic_symbols().filter(|symbol| symbol.is_definition());
         facts.exports = defined.filter_map(|symbol| Some(symbol.name().ok()?.to_owned())).collect();
         // Linkers define the names of versions and section bounds as absolute symbols.
-        facts.exports.retain(|name| !matches!(name.as_str(), "_init" | "_fini" | "_edata" | "_end" | "__bss_start"));
+        facts.exports.retain(|name| {
+            !matches!(name.as_str(), "_init" | "_fini" | "_edata" | "_end" | "__bss_start")
+        });
         Ok(facts)
     }
 

@@ -35,7 +35,9 @@ pub(crate) enum PluginError {
         message: String,
     },
     /// `--only` is no pattern.
-    #[error("--only {pattern}: {message}; give a regular expression or the beginning of a rule's id")]
+    #[error(
+        "--only {pattern}: {message}; give a regular expression or the beginning of a rule's id"
+    )]
     Pattern {
         /// As given.
         pattern: String,
@@ -67,7 +69,9 @@ pub(crate) enum PluginError {
         path: PathBuf,
     },
     /// The id cannot be one.
-    #[error("{id:?} is no plugin id: letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64")]
+    #[error(
+        "{id:?} is no plugin id: letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64"
+    )]
     BadId {
         /// As given.
         id: String,

@@ -15,7 +15,10 @@ fn table() -> String {
         let (letter, name) = rule.group();
         if letter != group {
             group = letter;
-            text += &format!("\n**{letter}. {}**\n\n| rule | level | | duty |\n|---|---|---|---|\n", capitalised(name));
+            text += &format!(
+                "\n**{letter}. {}**\n\n| rule | level | | duty |\n|---|---|---|---|\n",
+                capitalised(name)
+            );
         }
         text += &format!("| `{}` | {} | {} | {} |\n", rule.id(), rule.level, rule.title, rule.duty);
     }
@@ -44,7 +47,11 @@ fn the_guide_shows_the_rules_as_they_are() {
 #[test]
 fn every_rule_has_one_number_and_needs_only_earlier_ones() {
     for (at, one) in RULES.iter().enumerate() {
-        assert!(RULES[..at].iter().all(|other| other.number < one.number), "{} is out of order", one.id());
+        assert!(
+            RULES[..at].iter().all(|other| other.number < one.number),
+            "{} is out of order",
+            one.id()
+        );
         for need in one.needs {
             assert!(rule(*need).is_some(), "{} needs {need}, which there is not", one.id());
             assert!(*need < one.number, "{} needs a later rule", one.id());

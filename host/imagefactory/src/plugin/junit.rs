@@ -28,9 +28,17 @@ pub(crate) fn junit(report: &Report) -> String {
         let body = match rule.outcome {
             Outcome::Success => format!("<system-out>{messages}</system-out>"),
             Outcome::Warning => format!("<system-out>warning: {messages}</system-out>"),
-            Outcome::Failed => format!("<failure message=\"{}\">{messages}</failure>", first(&rule.messages)),
-            Outcome::Crashed => format!("<error type=\"crashed\" message=\"{}\">{messages}</error>", first(&rule.messages)),
-            Outcome::TimedOut => format!("<error type=\"timed_out\" message=\"{}\">{messages}</error>", first(&rule.messages)),
+            Outcome::Failed => {
+                format!("<failure message=\"{}\">{messages}</failure>", first(&rule.messages))
+            }
+            Outcome::Crashed => format!(
+                "<error type=\"crashed\" message=\"{}\">{messages}</error>",
+                first(&rule.messages)
+            ),
+            Outcome::TimedOut => format!(
+                "<error type=\"timed_out\" message=\"{}\">{messages}</error>",
+                first(&rule.messages)
+            ),
             Outcome::Skipped => format!("<skipped message=\"{}\"/>", first(&rule.messages)),
         };
         writeln!(

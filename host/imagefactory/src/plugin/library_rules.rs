@@ -24,7 +24,9 @@ pub(crate) fn lies_where_it_may(subject: &Subject, seen: &mut Seen) {
         seen.failed(problem.to_string());
     }
     let Some(library) = &subject.library else {
-        seen.failed("the manifest names no library; a Python plugin of the original is never executed");
+        seen.failed(
+            "the manifest names no library; a Python plugin of the original is never executed",
+        );
         return;
     };
     let named = Path::new(subject.text("/library/path"));
@@ -46,7 +48,10 @@ pub(crate) fn lies_where_it_may(subject: &Subject, seen: &mut Seen) {
         let mode = std::fs::metadata(path).map_or(0, |meta| meta.mode());
         if mode & 0o022 != 0 {
             let shown = path.display();
-            seen.failed(format!("{shown} may be written by others (mode {:o}); chmod go-w {shown}", mode & 0o7777));
+            seen.failed(format!(
+                "{shown} may be written by others (mode {:o}); chmod go-w {shown}",
+                mode & 0o7777
+            ));
         }
     }
 }
@@ -64,7 +69,10 @@ pub(crate) fn has_its_checksum(subject: &Subject, seen: &mut Seen) {
     let Some(library) = &subject.library else { return };
     match checksum(library) {
         Ok(found) if found.eq_ignore_ascii_case(wanted) => {}
-        Ok(found) => seen.failed(format!("{} has sha256 {found}, the manifest says {wanted}", library.display())),
+        Ok(found) => seen.failed(format!(
+            "{} has sha256 {found}, the manifest says {wanted}",
+            library.display()
+        )),
         Err(error) => seen.failed(format!("{}: {error}", library.display())),
     }
 }
@@ -99,7 +107,11 @@ pub(crate) fn is_a_shared_object(subject: &Subject, seen: &mut Seen) {
         seen.failed("it is no shared object (ET_DYN); link it with -shared");
     }
     if let Some(own) = own_machine().filter(|own| *own != facts.machine) {
-        seen.failed(format!("it was built for machine {}, this one is {own} ({})", facts.machine, std::env::consts::ARCH));
+        seen.failed(format!(
+            "it was built for machine {}, this one is {own} ({})",
+            facts.machine,
+            std::env::consts::ARCH
+        ));
     }
 }
 
@@ -114,7 +126,8 @@ pub(crate) fn exports_its_entry(subject: &Subject, seen: &mut Seen) {
     if !facts.exports.iter().any(|name| name == ENTRY) {
         seen.failed(format!("it does not export {ENTRY}"));
     }
-    let others = facts.exports.iter().filter(|name| *name != ENTRY && !name.starts_with(SIDE_CAR_PREFIX));
+    let others =
+        facts.exports.iter().filter(|name| *name != ENTRY && !name.starts_with(SIDE_CAR_PREFIX));
     let others: Vec<&str> = others.map(String::as_str).collect();
     if !others.is_empty() {
         let shown = others.iter().take(6).copied().collect::<Vec<_>>().join(", ");
@@ -151,7 +164,10 @@ pub(crate) fn has_no_run_path(subject: &Subject, seen: &mut Seen) {
                 "its run path {path} has $ORIGIN; the library is loaded by descriptor, so it would mean /proc/self/fd"
             ));
         } else if !Path::new(path).starts_with(subject.folder()) {
-            seen.failed(format!("its run path {path} lies outside of {}", subject.folder().display()));
+            seen.failed(format!(
+                "its run path {path} lies outside of {}",
+                subject.folder().display()
+            ));
         }
     }
 }
@@ -169,10 +185,13 @@ pub(crate) fn finds_its_libraries(subject: &Subject, seen: &mut Seen) {
             seen.failed(format!("{needed} is needed and not in any library folder"));
         }
         if needed.starts_with("libpython") {
-            seen.advise(format!("{needed} brings an interpreter with threads, handlers and fork rules of its own"));
+            seen.advise(format!(
+                "{needed} brings an interpreter with threads, handlers and fork rules of its own"
+            ));
         }
     }
-    let ssl: Vec<&String> = facts.needed.iter().filter(|name| name.starts_with("libssl.")).collect();
+    let ssl: Vec<&String> =
+        facts.needed.iter().filter(|name| name.starts_with("libssl.")).collect();
     if ssl.len() > 1 {
         seen.advise(format!("two OpenSSL libraries are needed: {ssl:?}"));
     }
@@ -190,9 +209,14 @@ fn library_folders(facts: &ElfFacts) -> Vec<PathBuf> {
             match line.strip_prefix("include ") {
                 // Debian and Fedora both include `ld.so.conf.d/*.conf`; other patterns do not occur.
                 Some(pattern) => {
-                    let folder = Path::new("/etc").join(Path::new(pattern.trim()).parent().unwrap_or(Path::new("")));
+                    let folder = Path::new("/etc")
+                        .join(Path::new(pattern.trim()).parent().unwrap_or(Path::new("")));
                     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-                    files.extend(entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "conf")));
+                    files.extend(
+                        entries
+                            .map(|entry| entry.path())
+                            .filter(|path| path.extension().is_some_and(|e| e == "conf")),
+                    );
                 }
                 None if line.starts_with('/') => folders.push(line.into()),
                 None => {}
@@ -232,7 +256,8 @@ fn glibc_version(text: &str) -> Option<(u32, u32)> {
 /// of a distribution require the newest: this one does not, so the library is asked by its file.
 fn own_glibc() -> Option<(u32, u32)> {
     let folders = library_folders(&ElfFacts::default());
-    let library = folders.iter().map(|folder| folder.join("libc.so.6")).find(|path| path.is_file())?;
+    let library =
+        folders.iter().map(|folder| folder.join("libc.so.6")).find(|path| path.is_file())?;
     let bytes = std::fs::read(library).ok()?;
     // Every glibc names the versions it defines in its string table.
     let mut highest = None;

@@ -138,11 +138,14 @@ fn samples(schema: &Value) -> impl Iterator<Item = &Value> {
 /// 015: what is missing here is no fault of the plugin, but operations cannot be tried.
 pub(crate) fn has_its_tools(subject: &Subject, seen: &mut Seen) {
     take_over(subject, 15, seen);
-    let tools = subject.document.as_ref().and_then(|manifest| manifest["requires"]["tools"].as_array());
+    let tools =
+        subject.document.as_ref().and_then(|manifest| manifest["requires"]["tools"].as_array());
     let path = std::env::var_os("PATH").unwrap_or_default();
     for tool in tools.into_iter().flatten().filter_map(Value::as_str) {
         if tool.is_empty() || tool.contains(|c: char| c == '/' || c.is_whitespace()) {
-            seen.failed(format!("requires.tools: {tool:?} is no program name; name it without folder and arguments"));
+            seen.failed(format!(
+                "requires.tools: {tool:?} is no program name; name it without folder and arguments"
+            ));
         } else if !std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
             seen.skip(format!("{tool} is not installed here"));
         }

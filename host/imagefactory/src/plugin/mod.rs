@@ -138,12 +138,11 @@ pub(crate) fn run(command: PluginCommand) -> ExitCode {
         PluginCommand::Validate(arguments) => run_validate(&arguments),
         PluginCommand::New(arguments) => {
             let folder = arguments.folder.unwrap_or_else(|| PathBuf::from(&arguments.id));
-            scaffold::write(&arguments.id, arguments.language, &folder, arguments.sdk.as_deref()).map(
-                |text| {
+            scaffold::write(&arguments.id, arguments.language, &folder, arguments.sdk.as_deref())
+                .map(|text| {
                     print(&text);
                     ExitCode::SUCCESS
-                },
-            )
+                })
         }
     };
     answered.unwrap_or_else(|error| {
@@ -159,7 +158,8 @@ fn run_validate(arguments: &ValidateArguments) -> Result<ExitCode, PluginError> 
         only: arguments.only.clone(),
         seed: arguments.seed,
         timeout: Duration::from_secs(arguments.timeout),
-        cancel_grace: Duration::try_from_secs_f64(arguments.cancel_grace).unwrap_or(Duration::from_secs(10)),
+        cancel_grace: Duration::try_from_secs_f64(arguments.cancel_grace)
+            .unwrap_or(Duration::from_secs(10)),
         rounds: arguments.rounds,
         points: arguments.points,
         runner: arguments.runner.clone(),

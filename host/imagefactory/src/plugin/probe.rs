@@ -36,7 +36,10 @@ struct Told {
 /// Finds the runner program.
 pub(crate) fn find_runner(given: Option<&Path>) -> Result<PathBuf, PluginError> {
     let beside = std::env::current_exe().ok();
-    let beside = beside.as_deref().and_then(Path::parent).map(|folder| folder.join("imagefactory-stage-runner"));
+    let beside = beside
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("imagefactory-stage-runner"));
     let places: Vec<PathBuf> = match given {
         Some(given) => vec![given.to_owned()],
         None => beside.into_iter().chain([PathBuf::from(PACKAGED)]).collect(),
@@ -53,9 +56,7 @@ pub(crate) fn find_runner(given: Option<&Path>) -> Result<PathBuf, PluginError> 
 pub(crate) fn try_rule(runner: &Path, rule: &Rule, order: &ProbeOrder) -> (Outcome, Vec<String>) {
     match run(runner, order) {
         Ok(told) => judge(rule, told),
-        Err(error) => {
-            (Outcome::Skipped, vec![format!("the runner could not be used: {error}")])
-        }
+        Err(error) => (Outcome::Skipped, vec![format!("the runner could not be used: {error}")]),
     }
 }
 
@@ -94,13 +95,16 @@ fn run(runner: &Path, order: &ProbeOrder) -> std::io::Result<Told> {
 /// Reads what the runner tells; kills its group at the deadline.
 fn read_lines(child: &mut Child, deadline: Instant) -> Told {
     let mut told = Told::default();
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else { return told };
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return told;
+    };
     let (to, lines) = channel::<Vec<u8>>();
     let reader = std::thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         for _ in 0..LINES_MAX {
             let mut line = Vec::new();
-            let read = stdout.by_ref().take(PROBE_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
+            let read =
+                stdout.by_ref().take(PROBE_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line);
             if !matches!(read, Ok(1..)) || to.send(line).is_err() {
                 return;
             }
@@ -169,14 +173,18 @@ fn judge(rule: &Rule, mut told: Told) -> (Outcome, Vec<String>) {
     };
     let phase = if told.phase.is_empty() { "the beginning" } else { &told.phase };
     let unfinished = match (&ended, told.done) {
-        (Ended { timed_out: true, .. }, _) => Some((Outcome::TimedOut, format!("timeout in {phase}"))),
+        (Ended { timed_out: true, .. }, _) => {
+            Some((Outcome::TimedOut, format!("timeout in {phase}")))
+        }
         (Ended { signal: Some(signal), .. }, _) => {
             let name = signal_name(*signal);
             Some((Outcome::Crashed, format!("crash({name}) in {phase}")))
         }
         (Ended { status: Some(status), .. }, false) => Some((
             Outcome::Crashed,
-            format!("the process was ended with status {status} in {phase}; a plugin never calls exit"),
+            format!(
+                "the process was ended with status {status} in {phase}; a plugin never calls exit"
+            ),
         )),
         _ => None,
     };
@@ -195,7 +203,10 @@ fn judge(rule: &Rule, mut told: Told) -> (Outcome, Vec<String>) {
     let printed = ended.printed.trim();
     if !printed.is_empty() {
         let last: Vec<&str> = printed.lines().rev().take(3).collect();
-        messages.push(format!("last lines printed: {}", last.into_iter().rev().collect::<Vec<_>>().join(" | ")));
+        messages.push(format!(
+            "last lines printed: {}",
+            last.into_iter().rev().collect::<Vec<_>>().join(" | ")
+        ));
     }
     (if rule.advice { Outcome::Warning } else { outcome }, messages)
 }
@@ -203,9 +214,22 @@ fn judge(rule: &Rule, mut told: Told) -> (Outcome, Vec<String>) {
 /// `SIGSEGV`; the number where it has no name here.
 fn signal_name(signal: i32) -> String {
     let names = [
-        (1, "SIGHUP"), (2, "SIGINT"), (3, "SIGQUIT"), (4, "SIGILL"), (5, "SIGTRAP"), (6, "SIGABRT"),
-        (7, "SIGBUS"), (8, "SIGFPE"), (9, "SIGKILL"), (11, "SIGSEGV"), (13, "SIGPIPE"),
-        (14, "SIGALRM"), (15, "SIGTERM"), (24, "SIGXCPU"), (25, "SIGXFSZ"), (31, "SIGSYS"),
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (5, "SIGTRAP"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (14, "SIGALRM"),
+        (15, "SIGTERM"),
+        (24, "SIGXCPU"),
+        (25, "SIGXFSZ"),
+        (31, "SIGSYS"),
     ];
     let name = names.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name);
     name.map_or_else(|| format!("signal {signal}"), str::to_owned)

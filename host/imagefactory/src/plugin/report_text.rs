@@ -21,7 +21,8 @@ pub(crate) fn rule_lines(rule: &RuleReport, coloured: bool) -> String {
     let mut text = format!("{mark} {} {} ({} ms)\n", rule.id, rule.title, rule.duration_ms);
     for message in &rule.messages {
         // Texts of a plugin may hold escapes; a terminal shall not obey them.
-        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let message: String =
+            message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         writeln!(text, "          {message}").ok(); // a String takes everything
     }
     if rule.outcome.is_failure() {

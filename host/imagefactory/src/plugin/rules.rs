@@ -58,8 +58,10 @@ impl Rule {
 
 /// What every rule with an instance needs: it loads, negotiates, and its tables are sound.
 const SOUND: &[u16] = &[101, 104, 111];
-/// What every rule with an operation needs besides.
-const RUNS: &[u16] = &[201, 301];
+/// What every rule needs that runs operations, often on several instances.
+const RUNS: &[u16] = &[201, 202, 301];
+/// What every rule needs that disturbs operations one by one.
+const DISTURBS: &[u16] = &[201, 202, 301, 307, 308];
 
 /// A rule that looks at files.
 const fn files(
@@ -117,7 +119,7 @@ pub(crate) const RULES: &[Rule] = &[
     runs(110, 1, ("interface ids", "get_interface compares the whole id and nothing behind it."), &[104]),
     runs(111, 1, ("tables", "Tables are whole, the kind's own is there with its required slot, capabilities are exactly the slots that are not NULL."), &[104]),
     runs(112, 1, ("layout", "The abi_stable side-car, where there is one, agrees with the host's types."), &[101]),
-    runs(113, 1, ("negotiation on threads", "negotiate may be called on several threads at once."), &[104]),
+    runs(113, 1, ("negotiation on threads", "negotiate may be called on several threads at once."), &[104, 107]),
 
     runs(201, 2, ("create and destroy", "Create and destroy, again and again, leak no descriptor, thread or memory."), SOUND),
     runs(202, 2, ("two instances", "Two instances live side by side and end in any order."), &[201]),
@@ -140,24 +142,24 @@ pub(crate) const RULES: &[Rule] = &[
     runs(312, 2, ("input image", "The input image is only read."), RUNS),
     runs(313, 2, ("folders", "Files are made in the folders of the stage and nowhere else."), RUNS),
 
-    runs(401, 3, ("failing host services", "Each call of a host function may fail: a clean status follows, and nothing is made that was not recorded."), RUNS),
-    runs(402, 3, ("full disk", "A full disk is IMGF_E_IO, IMGF_E_QUOTA or IMGF_E_UNAVAILABLE, never success."), RUNS),
-    runs(403, 3, ("read-only work folder", "A work folder that cannot be written is IMGF_E_IO, IMGF_E_PERMISSION or IMGF_E_QUOTA."), RUNS),
-    runs(404, 3, ("missing secret", "Missing credentials are IMGF_E_AUTH, IMGF_E_NOT_FOUND, IMGF_E_PERMISSION or IMGF_E_INVALID_ARGUMENT."), RUNS),
-    runs(405, 3, ("odd secrets", "Credentials may be any text: quotes, line breaks, 1 MiB."), RUNS),
-    runs(406, 3, ("malformed templates", "What is no template is refused or ignored, and never a crash."), RUNS),
-    runs(407, 3, ("huge template", "A template of 10 MB is served or refused."), RUNS),
-    runs(408, 3, ("odd parameters", "Missing, further and wrongly typed parameters are served or refused."), RUNS),
-    runs(409, 3, ("absent and empty", "Every text of the input may be absent or empty."), RUNS),
-    runs(410, 3, ("failing provider", "401, 403, 404, 429, 500, 503, broken and missing answers get their class; 429 and 503 are RETRYABLE."), RUNS),
+    runs(401, 3, ("failing host services", "Each call of a host function may fail: a clean status follows, and nothing is made that was not recorded."), DISTURBS),
+    runs(402, 3, ("full disk", "A full disk is IMGF_E_IO, IMGF_E_QUOTA or IMGF_E_UNAVAILABLE, never success."), DISTURBS),
+    runs(403, 3, ("read-only work folder", "A work folder that cannot be written is IMGF_E_IO, IMGF_E_PERMISSION or IMGF_E_QUOTA."), DISTURBS),
+    runs(404, 3, ("missing secret", "Missing credentials are IMGF_E_AUTH, IMGF_E_NOT_FOUND, IMGF_E_PERMISSION or IMGF_E_INVALID_ARGUMENT."), DISTURBS),
+    runs(405, 3, ("odd secrets", "Credentials may be any text: quotes, line breaks, 1 MiB."), DISTURBS),
+    runs(406, 3, ("malformed templates", "What is no template is refused or ignored, and never a crash."), DISTURBS),
+    runs(407, 3, ("huge template", "A template of 10 MB is served or refused."), DISTURBS),
+    runs(408, 3, ("odd parameters", "Missing, further and wrongly typed parameters are served or refused."), DISTURBS),
+    runs(409, 3, ("absent and empty", "Every text of the input may be absent or empty."), DISTURBS),
+    runs(410, 3, ("failing provider", "401, 403, 404, 429, 500, 503, broken and missing answers get their class; 429 and 503 are RETRYABLE."), DISTURBS),
 
-    runs(501, 3, ("cancelled before", "An operation that was cancelled before it started answers IMGF_E_CANCELLED."), RUNS),
-    runs(502, 3, ("cancelled in the middle", "A cancelled operation answers IMGF_E_CANCELLED within the cancel grace."), RUNS),
-    runs(503, 3, ("cancelled without abort", "Flag and descriptor alone are heard, without abort."), &[201, 301, 502]),
-    runs(504, 3, ("abort", "abort may come twice, on another thread, before, during and after an operation, and does not block."), &[201, 301, 501]),
-    runs(505, 3, ("deadline", "A deadline in the past ends in IMGF_OK, IMGF_E_TIMEOUT or IMGF_E_CANCELLED."), RUNS),
-    runs(506, 3, ("SIGTERM", "SIGTERM to the process group leaves no child behind."), RUNS),
-    runs(507, 3, ("SIGKILL and cleanup", "After SIGKILL at any point cleanup removes, in a fresh process, all that was announced."), &[201, 301, 310]),
+    runs(501, 3, ("cancelled before", "An operation that was cancelled before it started answers IMGF_E_CANCELLED."), DISTURBS),
+    runs(502, 3, ("cancelled in the middle", "A cancelled operation answers IMGF_E_CANCELLED within the cancel grace."), DISTURBS),
+    runs(503, 3, ("cancelled without abort", "Flag and descriptor alone are heard, without abort."), &[201, 202, 301, 307, 308, 502]),
+    runs(504, 3, ("abort", "abort may come twice, on another thread, before, during and after an operation, and does not block."), &[201, 202, 301, 501, 502]),
+    runs(505, 3, ("deadline", "A deadline in the past ends in IMGF_OK, IMGF_E_TIMEOUT or IMGF_E_CANCELLED."), DISTURBS),
+    runs(506, 3, ("SIGTERM", "SIGTERM to the process group leaves no child behind."), DISTURBS),
+    runs(507, 3, ("SIGKILL and cleanup", "After SIGKILL at any point cleanup removes, in a fresh process, all that was announced."), &[201, 202, 301, 310]),
 
     runs(601, 4, ("nothing left", "After destroy no thread, descriptor, child, mount or loop device is left."), RUNS),
     runs(603, 4, ("process state", "Operations leave signals, folder, umask, locale, environment and limits alone."), RUNS),

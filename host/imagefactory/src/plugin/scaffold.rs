@@ -100,8 +100,10 @@ fn is_id(id: &str) -> bool {
 
 /// cargo takes letters, digits, '_' and '-', and wants a letter first.
 fn crate_name(id: &str) -> String {
-    let name: String =
-        id.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let name: String = id
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
     format!("imagefactory_plugin_{name}")
 }
 
@@ -129,7 +131,10 @@ mod tests {
             ("9p", "Plugin9p", "imagefactory_plugin_9p"),
         ] {
             assert!(is_id(id));
-            assert_eq!((type_name(id).as_str(), crate_name(id).as_str()), (type_wanted, crate_wanted));
+            assert_eq!(
+                (type_name(id).as_str(), crate_name(id).as_str()),
+                (type_wanted, crate_wanted)
+            );
         }
         for id in ["", "-x", ".x", "a/b", "a b", "ä", &"x".repeat(65)] {
             assert!(!is_id(id), "{id:?} must be refused");

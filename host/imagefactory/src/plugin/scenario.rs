@@ -50,11 +50,14 @@ pub(crate) fn scenario_of(subject: &Subject) -> Result<Scenario, PluginError> {
     let wrong = |message: String| PluginError::Fixtures { path: path.clone(), message };
     let fixtures = read(&path)?;
     let template_xml = match (&fixtures.template, &fixtures.template_file) {
-        (Some(_), Some(_)) => return Err(wrong("template and template_file are both given".into())),
+        (Some(_), Some(_)) => {
+            return Err(wrong("template and template_file are both given".into()));
+        }
         (Some(template), None) => template.clone(),
         (None, Some(file)) => {
             let file = subject.folder().join(file);
-            std::fs::read_to_string(&file).map_err(|source| PluginError::File { path: file, source })?
+            std::fs::read_to_string(&file)
+                .map_err(|source| PluginError::File { path: file, source })?
         }
         (None, None) => default_template(subject),
     };
@@ -93,7 +96,9 @@ fn read(path: &Path) -> Result<Fixtures, PluginError> {
     use std::io::Read;
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Fixtures::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Fixtures::default());
+        }
         Err(source) => return Err(PluginError::File { path: path.to_owned(), source }),
     };
     let mut text = String::new();
@@ -107,7 +112,8 @@ fn read(path: &Path) -> Result<Fixtures, PluginError> {
 
 /// All that the manifest offers, in the order of a build.
 fn default_operations(subject: &Subject) -> Vec<Operation> {
-    let offered = subject.document.as_ref().and_then(|manifest| manifest["capabilities"].as_array());
+    let offered =
+        subject.document.as_ref().and_then(|manifest| manifest["capabilities"].as_array());
     let Some(offered) = offered else { return Operation::ALL.to_vec() };
     let offers = |operation: &Operation| offered.iter().any(|name| name == operation.name());
     Operation::ALL.into_iter().filter(offers).collect()
@@ -138,7 +144,9 @@ fn default_template(subject: &Subject) -> String {
 fn default_target(subject: &Subject) -> Option<String> {
     match subject.kind() {
         PluginKind::Os => Some("validate".to_owned()),
-        PluginKind::Cloud => Some(subject.text("/targets/0/0")).filter(|text| !text.is_empty()).map(str::to_owned),
+        PluginKind::Cloud => {
+            Some(subject.text("/targets/0/0")).filter(|text| !text.is_empty()).map(str::to_owned)
+        }
     }
 }
 

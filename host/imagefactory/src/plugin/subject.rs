@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use imagefactory_model::frames::PluginKind;
 use imagefactory_model::validation::ProbedPlugin;
-use imagefactory_plugin_sdk::payload::manifest::{JsonFinding, MANIFEST_BYTES_MAX, Manifest, ManifestError};
+use imagefactory_plugin_sdk::payload::manifest::{
+    JsonFinding, MANIFEST_BYTES_MAX, Manifest, ManifestError,
+};
 use serde_json::Value;
 
 use super::elf::ElfFacts;
@@ -106,9 +108,8 @@ impl Subject {
     /// What a runner must know. `None`: there is no library to load.
     pub(crate) fn probed(&self) -> Option<ProbedPlugin> {
         let capabilities = self.document.as_ref()?.get("capabilities").and_then(Value::as_array);
-        let capabilities = capabilities.map(|names| {
-            names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        });
+        let capabilities = capabilities
+            .map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
         Some(ProbedPlugin {
             id: self.text("/id").to_owned(),
             version: self.text("/version").to_owned(),

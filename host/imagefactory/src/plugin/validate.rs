@@ -93,9 +93,7 @@ pub(crate) fn validate(
         }
         let begun = Instant::now();
         let (outcome, messages) = match unmet(rule, &outcomes) {
-            Some(number) => {
-                (Outcome::Skipped, vec![format!("IMGF-P-{number:03} is not met")])
-            }
+            Some(number) => (Outcome::Skipped, vec![format!("IMGF-P-{number:03} is not met")]),
             None => trial.try_one(rule)?,
         };
         outcomes.insert(rule.number, outcome);
@@ -156,8 +154,8 @@ impl Trial<'_> {
             return Ok((Outcome::Skipped, vec!["there is no library to load".into()]));
         };
         let folder = tempfile::Builder::new().prefix("imagefactory-validate-").tempdir();
-        let folder = folder
-            .map_err(|source| PluginError::File { path: std::env::temp_dir(), source })?;
+        let folder =
+            folder.map_err(|source| PluginError::File { path: std::env::temp_dir(), source })?;
         let order = ProbeOrder {
             rule: rule.number,
             plugin,

@@ -38,8 +38,7 @@ impl Arena {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh anonymous mapping; the result is checked.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return None;
         }
@@ -58,7 +57,9 @@ impl Arena {
 
     /// Gives the addresses back.
     fn unmap(&self) {
-        for (start, length) in self.mappings.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (start, length) in
+            self.mappings.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
+        {
             // SAFETY: our own mappings, which nothing of ours uses any more.
             unsafe { libc::munmap(start as *mut libc::c_void, length) };
         }

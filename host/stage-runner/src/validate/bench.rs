@@ -5,10 +5,10 @@
 //! many as they need. Nothing here judges; that is what the files named after the groups of rules
 //! do.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use imagefactory_model::stage::{JournalEntry, Operation};
@@ -97,9 +97,20 @@ pub(super) struct RunFolders {
 }
 
 impl RunFolders {
-    /// Files that stand for outside resources.
+    /// Outside resources: the files of the ledger folder, but of a file `ledger` its tokens whose
+    /// last line is `create TOKEN …` and not `remove TOKEN …`.
     pub(super) fn ledger_count(&self) -> usize {
-        std::fs::read_dir(&self.ledger).map_or(0, Iterator::count)
+        let Ok(files) = std::fs::read_dir(&self.ledger) else { return 0 };
+        let files = files.flatten().filter(|file| file.file_name() != "ledger").count();
+        let text = std::fs::read_to_string(self.ledger.join("ledger")).unwrap_or_default();
+        let mut tokens = std::collections::BTreeMap::new();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            if let (Some(verb), Some(token)) = (words.next(), words.next()) {
+                tokens.insert(token, verb == "create");
+            }
+        }
+        files + tokens.values().filter(|exists| **exists).count()
     }
 }
 
@@ -164,13 +175,7 @@ impl Bench {
             input_image: root.join("input.img"),
             root,
         };
-        let all = [
-            &folders.work,
-            &folders.state,
-            &folders.cache,
-            &folders.output,
-            &folders.ledger,
-        ];
+        let all = [&folders.work, &folders.state, &folders.cache, &folders.output, &folders.ledger];
         for folder in all {
             std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
@@ -327,7 +332,8 @@ impl Run<'_> {
         let input = texts.in_arena();
         let started = Instant::now();
         let mut yes = 1u32;
-        let code = self.subject.call(operation, self.instance, (input.stage(), input.journal()), &mut yes);
+        let code =
+            self.subject.call(operation, self.instance, (input.stage(), input.journal()), &mut yes);
         let took = started.elapsed();
         let seen = self.host.end();
         if self.strict.get() {
@@ -345,7 +351,8 @@ impl Run<'_> {
         self.host.begin(Operation::CreateTargetImage);
         let arena = Arena::default();
         let text = arena.place(CONTENT.as_bytes(), 1);
-        let text = text.map_or(abi::imgf_str::ABSENT, |ptr| abi::imgf_str { ptr, len: CONTENT.len() });
+        let text =
+            text.map_or(abi::imgf_str::ABSENT, |ptr| abi::imgf_str { ptr, len: CONTENT.len() });
         self.subject.add_content(self.instance, text);
         if self.strict.get() {
             arena.take_away();

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imagefactory_model::stage::Operation;
-use imagefactory_plugin_sdk::abi::{IMGF_E_CANCELLED, IMGF_E_TIMEOUT, IMGF_OK};
+use imagefactory_plugin_sdk::abi::{IMGF_E_CANCELLED, IMGF_E_TIMEOUT, IMGF_E_UNSUPPORTED, IMGF_OK};
 
 use super::bench::{Bench, Returned, Run};
 use super::faults::undisturbed;
@@ -17,7 +17,11 @@ const ABORT_MAX: Duration = Duration::from_secs(1);
 const CALLS_TO_FINISH: u32 = 3;
 
 /// Runs an operation during which the script cancels; `abort` is called on another thread.
-pub(super) fn run_cancelled(run: &Run<'_>, operation: Operation, texts: &StageTexts) -> (Returned, Vec<Duration>) {
+pub(super) fn run_cancelled(
+    run: &Run<'_>,
+    operation: Operation,
+    texts: &StageTexts,
+) -> (Returned, Vec<Duration>) {
     let abort = run.subject.abort();
     let aborter = abort.and_then(|abort| Aborter::new(run.host, abort, run.instance));
     let returned = run.operation_with(operation, texts);
@@ -41,10 +45,14 @@ pub(super) fn ends_before_it_starts(bench: &Bench) {
     let name = operation.name();
     if returned.code != IMGF_E_CANCELLED {
         let told = returned.told();
-        bench.report.failed(format!("{name} was cancelled before it started and answered {told} instead of 11"));
+        bench.report.failed(format!(
+            "{name} was cancelled before it started and answered {told} instead of 11"
+        ));
     }
     if returned.took > bench.cancel_grace() {
-        bench.report.failed(format!("{name} took {:?} to see that it was cancelled before", returned.took));
+        bench
+            .report
+            .failed(format!("{name} took {:?} to see that it was cancelled before", returned.took));
     }
 }
 
@@ -64,7 +72,9 @@ fn disturbed_by(bench: &Bench, disturb: Disturb) {
         let Some(seen) = undisturbed(bench, &subject, operation) else { return };
         let count = seen.calls.len() as u32;
         if count == 0 {
-            bench.report.note(format!("{} makes no host call to be cancelled at", operation.name()));
+            bench
+                .report
+                .note(format!("{} makes no host call to be cancelled at", operation.name()));
             continue;
         }
         for point in bench.points(count) {
@@ -89,9 +99,10 @@ fn long_operations(bench: &Bench, subject: &Subject) -> Vec<Operation> {
 fn judge(bench: &Bench, returned: &Returned, point: u32) {
     let name = returned.operation.name();
     let Some(cancelled) = returned.seen.cancelled else { return }; // it ended before the point
-    let calls_after = returned.seen.calls.len() as u32 - point.min(returned.seen.calls.len() as u32);
+    let calls_after =
+        returned.seen.calls.len() as u32 - point.min(returned.seen.calls.len() as u32);
     match returned.code {
-        IMGF_E_CANCELLED => {}
+        IMGF_E_CANCELLED | IMGF_E_UNSUPPORTED => {}
         IMGF_OK if calls_after <= CALLS_TO_FINISH => {}
         _ => bench.report.failed(format!(
             "{name}, cancelled at host call {point}, answered {} instead of IMGF_E_CANCELLED (11)",
@@ -115,13 +126,18 @@ pub(super) fn stands_abort_at_any_time(bench: &Bench) {
         return;
     };
     let Some(operation) = bench.main_operation(&subject) else { return };
-    let script = Script { disturb: Some((1, Disturb::AbortOnly { times: 2 })), ..Script::default() };
+    let script =
+        Script { disturb: Some((1, Disturb::AbortOnly { times: 2 })), ..Script::default() };
     let Some(run) = bench.start(&subject, script) else { return };
     let texts = StageTexts::new(bench, &run.folders, operation);
     bench.report.phase(format!("{} with abort called twice on another thread", operation.name()));
     let (returned, mut took) = run_cancelled(&run, operation, &texts);
     if !matches!(returned.code, IMGF_OK | IMGF_E_CANCELLED) {
-        bench.report.failed(format!("{} answered {} after abort", operation.name(), returned.told()));
+        bench.report.failed(format!(
+            "{} answered {} after abort",
+            operation.name(),
+            returned.told()
+        ));
     }
     bench.report.phase("abort after the operation has returned");
     let started = std::time::Instant::now();
@@ -149,7 +165,8 @@ pub(super) fn stands_a_past_deadline(bench: &Bench) {
         if !matches!(returned.code, IMGF_OK | IMGF_E_CANCELLED | IMGF_E_TIMEOUT) {
             bench.report.failed(format!(
                 "{} with a deadline in the past answered {}; only 0, 10 and 11 make sense",
-                operation.name(), returned.told()
+                operation.name(),
+                returned.told()
             ));
         }
     }

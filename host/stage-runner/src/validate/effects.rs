@@ -78,7 +78,11 @@ pub(super) fn runs_each_hook_alone(bench: &Bench) {
                 IMGF_E_UNSUPPORTED => Vec::new(),
                 _ => vec![format!("it answered {}", returned.told())],
             };
-            let way = if order.len() == 1 { "alone on a fresh instance" } else { "the second time round" };
+            let way = if order.len() == 1 {
+                "alone on a fresh instance"
+            } else {
+                "the second time round"
+            };
             for broken in broken {
                 bench.report.failed(format!("{} {way}: {broken}", hook.name()));
             }
@@ -145,7 +149,8 @@ fn compare_attempts(bench: &Bench, (one, two): (&Returned, &Returned), made: (us
     }
     if made.1 > made.0 {
         bench.report.failed(format!(
-            "{name} again with the same stage_id: {} outside resources instead of {}", made.1, made.0
+            "{name} again with the same stage_id: {} outside resources instead of {}",
+            made.1, made.0
         ));
     }
     let tokens = |returned: &Returned| -> std::collections::BTreeSet<String> {
@@ -181,7 +186,8 @@ pub(super) fn announces_and_cleans_up(bench: &Bench) {
         let resources = run.folders.ledger_count();
         if resources > open.len() {
             bench.report.failed(format!(
-                "{name} left {resources} outside resources and {} journal entries", open.len()
+                "{name} left {resources} outside resources and {} journal entries",
+                open.len()
             ));
         }
         if !open.is_empty() {
@@ -206,17 +212,22 @@ fn clean_up(bench: &Bench, subject: &Subject, run: &Run<'_>, left: &Returned) {
         let returned = cleaner.operation_with(Operation::Cleanup, &texts);
         if returned.code != IMGF_OK {
             bench.report.failed(format!(
-                "cleanup after {name} answered {} the {time} time", returned.told()
+                "cleanup after {name} answered {} the {time} time",
+                returned.told()
             ));
             return;
         }
         for entry in &open {
-            let removed = returned.seen.journal.iter().any(|seen| {
-                seen.token == entry.token && seen.event == JournalEvent::Removed
-            });
+            let removed = returned
+                .seen
+                .journal
+                .iter()
+                .any(|seen| seen.token == entry.token && seen.event == JournalEvent::Removed);
             if !removed {
                 let token = &entry.token;
-                bench.report.failed(format!("cleanup after {name} recorded no REMOVED for {token}"));
+                bench
+                    .report
+                    .failed(format!("cleanup after {name} recorded no REMOVED for {token}"));
             }
         }
         let left = run.folders.ledger_count();
@@ -278,7 +289,8 @@ pub(super) fn writes_only_where_it_may(bench: &Bench) {
         if !matches!(returned.code, IMGF_OK | IMGF_E_UNSUPPORTED) {
             bench.report.failed(format!(
                 "{} answered {} when it could write only to the folders of the stage",
-                returned.operation.name(), returned.told()
+                returned.operation.name(),
+                returned.told()
             ));
         }
     });

@@ -12,7 +12,11 @@ use super::provider::{NO_ANSWER, SHORT_READ};
 use super::subject::Subject;
 
 /// How an operation runs when nothing fails; `None` was reported.
-pub(super) fn undisturbed(bench: &Bench, subject: &Subject, operation: Operation) -> Option<Recorded> {
+pub(super) fn undisturbed(
+    bench: &Bench,
+    subject: &Subject,
+    operation: Operation,
+) -> Option<Recorded> {
     let run = bench.start(subject, Script::default())?;
     Some(run.operation(operation).seen)
 }
@@ -23,7 +27,9 @@ pub(super) fn expect_one_of(bench: &Bench, returned: &Returned, codes: &[i32], w
     if code != IMGF_OK && !codes.contains(&code) && code < IMGF_E_VENDOR {
         let name = returned.operation.name();
         let told = returned.told();
-        bench.report.failed(format!("{name} answered {told} when {when}; it should be one of {codes:?}"));
+        bench
+            .report
+            .failed(format!("{name} answered {told} when {when}; it should be one of {codes:?}"));
     }
 }
 
@@ -49,8 +55,11 @@ pub(super) fn stands_failing_services(bench: &Bench) {
 
 /// Seeded points, and the first call of each function besides.
 fn points_of_every_kind(bench: &Bench, calls: &[Call]) -> BTreeSet<u32> {
-    let mut points: BTreeSet<u32> =
-        if calls.is_empty() { BTreeSet::new() } else { bench.points(calls.len() as u32).into_iter().collect() };
+    let mut points: BTreeSet<u32> = if calls.is_empty() {
+        BTreeSet::new()
+    } else {
+        bench.points(calls.len() as u32).into_iter().collect()
+    };
     let mut known = BTreeSet::new();
     for (at, call) in calls.iter().enumerate() {
         if known.insert(*call) {
@@ -64,14 +73,21 @@ fn judge_failed_service(bench: &Bench, returned: &Returned, nth: u32) {
     let name = returned.operation.name();
     let Some(failed) = returned.seen.failed else { return };
     if !is_known(returned.code) {
-        bench.report.failed(format!("{name} answered {} when call {nth} ({failed:?}) failed", returned.code));
+        bench.report.failed(format!(
+            "{name} answered {} when call {nth} ({failed:?}) failed",
+            returned.code
+        ));
     }
     for token in &returned.seen.unrecorded {
         let made = returned.seen.journal.iter();
         if made.clone().any(|entry| &entry.token == token && entry.event == JournalEvent::Created)
-            && !made.clone().any(|entry| &entry.token == token && entry.event == JournalEvent::WillCreate)
+            && !made
+                .clone()
+                .any(|entry| &entry.token == token && entry.event == JournalEvent::WillCreate)
         {
-            bench.report.failed(format!("{name} made {token} although its WILL_CREATE was not recorded"));
+            bench
+                .report
+                .failed(format!("{name} made {token} although its WILL_CREATE was not recorded"));
         }
     }
     let required = returned.operation.required_results();
@@ -79,7 +95,9 @@ fn judge_failed_service(bench: &Bench, returned: &Returned, nth: u32) {
         && failed == Call::SetResult
         && required.iter().any(|key| !returned.seen.results.contains_key(*key))
     {
-        bench.report.failed(format!("{name} answered IMGF_OK although its required result was refused"));
+        bench
+            .report
+            .failed(format!("{name} answered IMGF_OK although its required result was refused"));
     }
 }
 
@@ -97,8 +115,10 @@ pub(super) fn stands_a_full_disk(bench: &Bench) {
     let mut limits = vec![whole / 2, 0];
     limits.dedup();
     // The folders must be there before nothing can be written any more.
-    let runs: Option<Vec<_>> =
-        limits.iter().map(|limit| Some((*limit, bench.start(&subject, Script::default())?))).collect();
+    let runs: Option<Vec<_>> = limits
+        .iter()
+        .map(|limit| Some((*limit, bench.start(&subject, Script::default())?)))
+        .collect();
     for (limit, run) in runs.unwrap_or_default() {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let maximum = getrlimit(Resource::Fsize).maximum;
@@ -154,12 +174,27 @@ pub(super) fn stands_a_missing_secret(bench: &Bench) {
 /// 405: secrets are any text.
 pub(super) fn stands_odd_secrets(bench: &Bench) {
     let long = "s".repeat(1 << 20);
-    let odd = ["", " ", "\n", "line\nbreak\r\n\ttab", "\"quoted\" \\back\\", "<&>'%s%n", "pässwörd 🔑", "\u{1}\u{7f}", &long];
+    let odd = [
+        "",
+        " ",
+        "\n",
+        "line\nbreak\r\n\ttab",
+        "\"quoted\" \\back\\",
+        "<&>'%s%n",
+        "pässwörd 🔑",
+        "\u{1}\u{7f}",
+        &long,
+    ];
     let codes = [IMGF_E_AUTH, IMGF_E_INVALID_ARGUMENT, IMGF_E_PERMISSION, IMGF_E_NOT_FOUND];
     for text in odd {
         let script = Script { secret: Secret::Text(text.to_owned()), ..Script::default() };
         let shown: String = text.chars().take(16).collect();
-        with_secret(bench, &script, &codes, &format!("the credentials were {shown:?} ({} bytes)", text.len()));
+        with_secret(
+            bench,
+            &script,
+            &codes,
+            &format!("the credentials were {shown:?} ({} bytes)", text.len()),
+        );
     }
 }
 
@@ -217,9 +252,12 @@ pub(super) fn stands_a_failing_provider(bench: &Bench) {
             bench.report.failed(format!("{} answered IMGF_OK when {when}", operation.name()));
         }
         expect_one_of(bench, &returned, codes, &when);
-        let flagged = returned.seen.errors.iter().any(|error| error.flags & IMGF_ERR_RETRYABLE != 0);
+        let flagged =
+            returned.seen.errors.iter().any(|error| error.flags & IMGF_ERR_RETRYABLE != 0);
         if retryable && returned.code != IMGF_OK && !flagged {
-            bench.report.failed(format!("{} did not set IMGF_ERR_RETRYABLE when {when}", operation.name()));
+            bench
+                .report
+                .failed(format!("{} did not set IMGF_ERR_RETRYABLE when {when}", operation.name()));
         }
     }
 }

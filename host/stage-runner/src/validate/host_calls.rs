@@ -348,7 +348,8 @@ unsafe extern "C" fn journal(ctx: *mut c_void, e: *const imgf_journal_entry) -> 
         }
     };
     if token.is_empty() || kind.is_empty() {
-        host.state().violates(310, format!("a journal entry without token or kind ({token:?}, {kind:?})"));
+        host.state()
+            .violates(310, format!("a journal entry without token or kind ({token:?}, {kind:?})"));
         return refuse(IMGF_E_INVALID_ARGUMENT, "token and kind are required");
     }
     let scratch = e.flags & IMGF_JOURNAL_SCRATCH != 0;
@@ -459,7 +460,10 @@ unsafe extern "C" fn add_cloud_plugin_content(ctx: *mut c_void, content: imgf_st
     let content = get!(unsafe { json(host, "content_json", content) });
     let mut state = host.state();
     if state.operation() != Some(Operation::BuilderWillCreateTargetImage) {
-        return refuse(IMGF_E_INVALID_STATE, "only builder_will_create_target_image may add content");
+        return refuse(
+            IMGF_E_INVALID_STATE,
+            "only builder_will_create_target_image may add content",
+        );
     }
     const KEYS: [&str; 4] = ["repositories", "packages", "files", "commands"];
     match content.as_ref().and_then(Value::as_object) {

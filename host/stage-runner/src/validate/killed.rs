@@ -17,7 +17,8 @@ pub(super) fn leaves_nothing_on_sigterm(bench: &Bench) {
     let Some(operation) = bench.main_operation(&subject) else { return };
     let Some(seen) = undisturbed(bench, &subject, operation) else { return };
     let point = bench.point_of_act(seen.calls.len() as u32);
-    let script = Script { disturb: Some((point, Disturb::Signal(libc::SIGTERM))), ..Script::default() };
+    let script =
+        Script { disturb: Some((point, Disturb::Signal(libc::SIGTERM))), ..Script::default() };
     let Some(run) = bench.start(&subject, script) else { return };
     let texts = StageTexts::slow(bench, &run.folders, operation);
     bench.report.phase(format!("{}, SIGTERM at host call {point}", operation.name()));
@@ -42,8 +43,10 @@ pub(super) fn is_cleaned_up_after_sigkill(bench: &Bench) {
             // Right after the first announcement, then at seeded later points.
             let later = (seen.calls.len() - first) as u32;
             let point = first as u32 + 1 + if number == 0 { 1 } else { bench.point_of_act(later) };
-            let script =
-                Script { disturb: Some((point, Disturb::Signal(libc::SIGKILL))), ..Script::default() };
+            let script = Script {
+                disturb: Some((point, Disturb::Signal(libc::SIGKILL))),
+                ..Script::default()
+            };
             let Ok(folders) = bench.folders_named(&folder_of(number)) else { return };
             let Some(run) = bench.start_in(&subject, script, folders) else { return };
             run.host.report_journal();
@@ -68,14 +71,18 @@ pub(super) fn is_cleaned_up_after_sigkill(bench: &Bench) {
                 bench.report.failed(format!("cleanup after SIGKILL answered {}", returned.told()));
             }
             let removed = |token: &String| {
-                returned.seen.journal.iter().any(|entry| {
-                    &entry.token == token && entry.event == JournalEvent::Removed
-                })
+                returned
+                    .seen
+                    .journal
+                    .iter()
+                    .any(|entry| &entry.token == token && entry.event == JournalEvent::Removed)
             };
             for entry in open_entries(&bench.journal) {
                 if !removed(&entry.token) {
                     let token = &entry.token;
-                    bench.report.failed(format!("cleanup after SIGKILL recorded no REMOVED for {token}"));
+                    bench
+                        .report
+                        .failed(format!("cleanup after SIGKILL recorded no REMOVED for {token}"));
                 }
             }
             let left = run.folders.ledger_count();

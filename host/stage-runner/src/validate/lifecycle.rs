@@ -32,14 +32,16 @@ pub(super) fn leaks_nothing(bench: &Bench) {
     if !rounds(bench, &subject, host, bench.order.rounds) {
         return;
     }
-    let leaks = settled_leaks(&before);
+    let leaks = settled_leaks(&before, None);
     let rounds = bench.order.rounds;
     for leak in leaks.iter().take(4) {
         bench.report.failed(format!("after {rounds} times create and destroy: {leak}"));
     }
     let grown = resident_bytes().saturating_sub(resident);
     if grown > RESIDENT_GROWTH_MAX {
-        bench.report.failed(format!("memory grew by {grown} bytes in {rounds} times create and destroy"));
+        bench
+            .report
+            .failed(format!("memory grew by {grown} bytes in {rounds} times create and destroy"));
     }
 }
 
@@ -66,11 +68,15 @@ fn rounds(bench: &Bench, subject: &Subject, host: &'static MockHost, count: u32)
     true
 }
 
-/// What stays after ending threads had time to end.
-pub(super) fn settled_leaks(before: &ProcessState) -> Vec<String> {
+/// What stays after ending threads had time to end, without the host's own descriptor.
+pub(super) fn settled_leaks(before: &ProcessState, of_host: Option<i32>) -> Vec<String> {
     let until = Instant::now() + SETTLE;
+    let of_host = of_host.map(|fd| format!("descriptor {fd} "));
+    let foreign =
+        |leak: &String| of_host.as_ref().is_none_or(|own| !leak.starts_with(own.as_str()));
     loop {
         let leaks = ProcessState::take().leaks_since(before);
+        let leaks: Vec<String> = leaks.into_iter().filter(foreign).collect();
         if leaks.is_empty() || Instant::now() > until {
             return leaks;
         }
@@ -82,10 +88,9 @@ pub(super) fn settled_leaks(before: &ProcessState) -> Vec<String> {
 pub(super) fn stands_two_instances(bench: &Bench) {
     let Some(subject) = bench.subject() else { return };
     for first_goes_first in [true, false] {
-        let (Some(first), Some(second)) = (
-            bench.start(&subject, Script::default()),
-            bench.start(&subject, Script::default()),
-        ) else {
+        let (Some(first), Some(second)) =
+            (bench.start(&subject, Script::default()), bench.start(&subject, Script::default()))
+        else {
             return;
         };
         if first.instance == second.instance {
@@ -113,7 +118,12 @@ pub(super) fn creates_or_refuses_cleanly(bench: &Bench) {
         let script =
             Script { fail: Some((nth, IMGF_E_IO)), fail_in_create: true, ..Script::default() };
         let host = MockHost::new(bench, &folders, script);
-        let failed = create_with(bench, &subject, (host, host.table()), &format!("call {nth} of a host service fails"));
+        let failed = create_with(
+            bench,
+            &subject,
+            (host, host.table()),
+            &format!("call {nth} of a host service fails"),
+        );
         if failed.is_none() {
             break; // create makes fewer calls
         }
@@ -122,7 +132,12 @@ pub(super) fn creates_or_refuses_cleanly(bench: &Bench) {
     for slot in 0.. {
         let Some(table) = whole.table_without(slot) else { break };
         let table: &'static imgf_host = Box::leak(table);
-        create_with(bench, &subject, (whole, table), &format!("slot {slot} of the host table is NULL"));
+        create_with(
+            bench,
+            &subject,
+            (whole, table),
+            &format!("slot {slot} of the host table is NULL"),
+        );
     }
 }
 
@@ -149,11 +164,13 @@ fn create_with(
     } else if code == IMGF_OK {
         bench.report.failed(format!("{what}: create answered IMGF_OK without an instance"));
     } else if code < 0 {
-        bench.report.failed(format!("{what}: create answered {code}; negative codes are the host's"));
+        bench
+            .report
+            .failed(format!("{what}: create answered {code}; negative codes are the host's"));
     } else if !instance.is_null() {
         bench.report.failed(format!("{what}: create answered {code} and an instance"));
     }
-    for leak in settled_leaks(&before).iter().take(2) {
+    for leak in settled_leaks(&before, None).iter().take(2) {
         bench.report.failed(format!("{what}: create answered {code} and {leak}"));
     }
     seen.failed
@@ -173,7 +190,9 @@ pub(super) fn is_silent_after_destroy(bench: &Bench) {
         std::thread::sleep(SILENCE);
         let late = host.late_calls.load(Ordering::Relaxed);
         if late > 0 {
-            bench.report.failed(format!("{late} calls of the host came after destroy had returned"));
+            bench
+                .report
+                .failed(format!("{late} calls of the host came after destroy had returned"));
         }
     }
 }
@@ -193,7 +212,8 @@ pub(super) fn is_destroyed_at_any_time(bench: &Bench) {
         bench.report.phase(format!("destroy after {} answered {code}", operation.name()));
         run.destroy();
     }
-    let script = Script { disturb: Some((1, Disturb::Cancel { abort: true })), ..Script::default() };
+    let script =
+        Script { disturb: Some((1, Disturb::Cancel { abort: true })), ..Script::default() };
     let Some(run) = bench.start(&subject, script) else { return };
     let texts = StageTexts::slow(bench, &run.folders, operation);
     run_cancelled(&run, operation, &texts);

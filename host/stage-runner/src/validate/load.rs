@@ -54,7 +54,9 @@ pub(super) fn loads_fast(bench: &Bench) {
     if best > LOAD_TOO_SLOW {
         bench.report.failed(format!("loading takes {ms:.0} ms; work belongs into operations"));
     } else if best > LOAD_SLOW {
-        bench.report.advise(format!("loading takes {ms:.0} ms, more than {} ms", LOAD_SLOW.as_millis()));
+        bench
+            .report
+            .advise(format!("loading takes {ms:.0} ms, more than {} ms", LOAD_SLOW.as_millis()));
     }
 }
 
@@ -103,7 +105,7 @@ pub(super) fn negotiates_ranges(bench: &Bench) {
         (IMGF_ABI(0, 1), newest, 0),
         (IMGF_ABI_1_0, IMGF_ABI(3, 0), 0),
         (IMGF_ABI_1_0, IMGF_ABI_1_0, IMGF_NEGOTIATE_DESCRIBE_ONLY),
-        (IMGF_ABI_1_0, IMGF_ABI_1_0, !0u32 & !IMGF_NEGOTIATE_DESCRIBE_ONLY),
+        (IMGF_ABI_1_0, IMGF_ABI_1_0, !IMGF_NEGOTIATE_DESCRIBE_ONLY),
     ];
     for (min, max, flags) in common {
         let mut n = question(min, max);
@@ -149,7 +151,10 @@ pub(super) fn respects_struct_size(bench: &Bench) {
     // SAFETY: the struct is as large as it says; its first field is the known one.
     let code = unsafe { entry((&raw mut larger).cast()) };
     if code != IMGF_OK {
-        bench.report.failed(format!("a struct of a newer host ({} bytes) is answered {code}", size_of::<Larger>()));
+        bench.report.failed(format!(
+            "a struct of a newer host ({} bytes) is answered {code}",
+            size_of::<Larger>()
+        ));
     }
     if larger.tail != [MARK; TAIL] {
         bench.report.failed("bytes behind imgf_negotiate were written");
@@ -170,7 +175,9 @@ fn smaller_is_refused(bench: &Bench, entry: imagefactory_plugin_negotiate_fn) {
     // SAFETY: the struct is as large as it says; a plugin that does not look faults, in its cage.
     let code = unsafe { entry(place.cast_mut().cast()) };
     if code == IMGF_OK {
-        bench.report.failed(format!("a struct of {BYTES} bytes is too small, but the answer is IMGF_OK"));
+        bench
+            .report
+            .failed(format!("a struct of {BYTES} bytes is too small, but the answer is IMGF_OK"));
     }
     // SAFETY: still our own mapping of BYTES bytes.
     if unsafe { std::slice::from_raw_parts(place, BYTES) } != bytes {
@@ -224,13 +231,16 @@ pub(super) fn answers_alike(bench: &Bench) {
         ask(entry, &mut again);
         if again.plugin != first.plugin || again.chosen_abi != first.chosen_abi {
             bench.report.failed(format!(
-                "the descriptor was at {:p}, then at {:p}; it must be static", first.plugin, again.plugin
+                "the descriptor was at {:p}, then at {:p}; it must be static",
+                first.plugin, again.plugin
             ));
             return;
         }
         let mut refused = question(TOO_NEW.0, TOO_NEW.1);
         ask(entry, &mut refused);
-        if refused.refusal.ptr != first_refused.refusal.ptr || refused.refusal.len != first_refused.refusal.len {
+        if refused.refusal.ptr != first_refused.refusal.ptr
+            || refused.refusal.len != first_refused.refusal.len
+        {
             bench.report.failed("the text of the refusal is not static");
             return;
         }

@@ -55,7 +55,7 @@ use imagefactory_model::validation::ProbeOrder;
 use bench::Bench;
 
 /// The argument that starts this half.
-pub(crate) const ARGUMENT: &str = "--validate";
+pub const ARGUMENT: &str = "--validate";
 
 /// Longest order: a template of 1 MiB and its JSON fit many times.
 const ORDER_BYTES_MAX: u64 = 16 << 20;
@@ -122,7 +122,7 @@ const PROBES: &[(u16, Probe)] = &[
 ];
 
 /// Reads the order, tries the rule, writes the lines. Status 2: no usable order came.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(ORDER_BYTES_MAX).read_to_string(&mut text);
     let order: ProbeOrder = match read.map_err(|error| error.to_string()).and_then(|_| {
@@ -130,7 +130,9 @@ pub(crate) fn main() -> ExitCode {
     }) {
         Ok(order) => order,
         Err(error) => {
-            eprintln!("imagefactory-stage-runner {ARGUMENT} is started by `imagefactory plugin validate`: {error}");
+            eprintln!(
+                "imagefactory-stage-runner {ARGUMENT} is started by `imagefactory plugin validate`: {error}"
+            );
             return ExitCode::from(2);
         }
     };

@@ -2,7 +2,8 @@
 
 use imagefactory_model::stage::Operation;
 use imagefactory_plugin_sdk::abi::{
-    IMGF_E_INVALID_ARGUMENT, IMGF_E_NOT_FOUND, IMGF_E_PANIC, IMGF_E_QUOTA, IMGF_E_UNSUPPORTED, IMGF_OK,
+    IMGF_E_INVALID_ARGUMENT, IMGF_E_NOT_FOUND, IMGF_E_PANIC, IMGF_E_QUOTA, IMGF_E_UNSUPPORTED,
+    IMGF_OK,
 };
 use serde_json::{Map, Value, json};
 
@@ -46,7 +47,11 @@ pub(super) fn stands_malformed_templates(bench: &Bench) {
         ("the template has no content", "<template/>", "{}"),
         ("the template has another root", "<?xml version=\"1.0\"?><other><name/></other>", "[]"),
         ("the template is nested 20,000 deep", &deep, "[[[[[[[[[["),
-        ("the template has an entity", "<!DOCTYPE t [<!ENTITY e \"x\">]><template><name>&e;</name></template>", "null"),
+        (
+            "the template has an entity",
+            "<!DOCTYPE t [<!ENTITY e \"x\">]><template><name>&e;</name></template>",
+            "null",
+        ),
         ("the template holds control characters", "<template>\u{1}\u{2}</template>", "\"\\u0001\""),
     ];
     for (when, xml, json) in cases {
@@ -124,7 +129,10 @@ pub(super) fn tells_absent_from_empty(bench: &Bench) {
                 let code = returned.code;
                 if code != IMGF_OK && (!is_known(code) || code == IMGF_E_PANIC) {
                     let told = returned.told();
-                    bench.report.failed(format!("{} answered {told} when {name} is {how}", operation.name()));
+                    bench.report.failed(format!(
+                        "{} answered {told} when {name} is {how}",
+                        operation.name()
+                    ));
                 }
             }
         }

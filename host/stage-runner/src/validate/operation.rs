@@ -85,8 +85,8 @@ pub(super) fn broken_promises(run: &Run<'_>, returned: &Returned) -> Vec<String>
     }
     let output = run.output_image();
     let made_all = operation == Operation::BuilderShouldCreateTargetImage && returned.yes == 0;
-    let must = made_all
-        || matches!(operation, Operation::CreateBaseImage | Operation::CreateTargetImage);
+    let must =
+        made_all || matches!(operation, Operation::CreateBaseImage | Operation::CreateTargetImage);
     match std::fs::symlink_metadata(&output) {
         Err(_) if must => broken.push("IMGF_PATH_OUTPUT_IMAGE was not written".into()),
         Err(_) => {}
@@ -112,10 +112,14 @@ fn wrong_format(output: &Path, declared: &str) -> Option<String> {
         [b'K', b'D', b'M', b'V', ..] => "vmdk",
         [b'c', b'o', b'n', b'e', b'c', b't', b'i', b'x', ..] => "vpc",
         [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => "vhdx",
-        _ => return match declared {
-            "qcow2" | "vhdx" => Some(format!("the output is declared {declared}, but does not begin like one")),
-            _ => None,
-        },
+        _ => {
+            return match declared {
+                "qcow2" | "vhdx" => {
+                    Some(format!("the output is declared {declared}, but does not begin like one"))
+                }
+                _ => None,
+            };
+        }
     };
     (probed != declared && declared != "vhd")
         .then(|| format!("the output is declared {declared}, but begins like {probed}"))
@@ -147,18 +151,22 @@ pub(super) fn reports_errors_once(bench: &Bench) {
         match (returned.code, records.as_slice()) {
             (IMGF_OK, []) | (IMGF_E_UNSUPPORTED | IMGF_E_CANCELLED, [] | [_]) => {}
             (IMGF_OK, [record, ..]) => bench.report.failed(format!(
-                "{name} answered IMGF_OK and reported an error: {}", record.message
+                "{name} answered IMGF_OK and reported an error: {}",
+                record.message
             )),
-            (code, []) => bench.report.failed(format!("{name} answered {code} without report_error")),
-            (code, [record]) if record.code != code => bench.report.failed(format!(
-                "{name} answered {code}, but reported {}", record.code
-            )),
+            (code, []) => {
+                bench.report.failed(format!("{name} answered {code} without report_error"))
+            }
+            (code, [record]) if record.code != code => {
+                bench.report.failed(format!("{name} answered {code}, but reported {}", record.code))
+            }
             (code, [record]) if record.message.trim().is_empty() => bench.report.failed(format!(
                 "{name} answered {code}; the message of its error record is empty"
             )),
             (_, [_]) => told += 1,
             (code, more) => bench.report.failed(format!(
-                "{name} answered {code} and called report_error {} times", more.len()
+                "{name} answered {code} and called report_error {} times",
+                more.len()
             )),
         }
     };

@@ -58,11 +58,17 @@ fn serve(mut connection: TcpStream, answer: u16) -> std::io::Result<()> {
         NO_ANSWER => Ok(()),
         SHORT_READ => {
             let length = body.len() * 2;
-            write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            write!(
+                connection,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
         }
         status => {
             let length = body.len();
-            write!(connection, "HTTP/1.1 {status} Validator\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            write!(
+                connection,
+                "HTTP/1.1 {status} Validator\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
         }
     }
 }

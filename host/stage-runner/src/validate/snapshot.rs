@@ -41,7 +41,7 @@ impl ProcessState {
             children: children(),
             cwd: std::env::current_dir().ok(),
             umask: lines(&["Umask:"]),
-            masks: lines(&["SigBlk:", "SigIgn:"]),
+            masks: signal_masks(&status),
             handlers: (1..=64).map(handler).collect(),
             locale: locale(),
             environment: std::env::vars_os()
@@ -120,8 +120,6 @@ impl ProcessState {
     pub(super) fn printed_bytes(&self) -> u64 {
         self.printed_bytes
     }
-
-
 }
 
 /// Resident memory in bytes.
@@ -184,6 +182,17 @@ fn children() -> Vec<String> {
     found
 }
 
+/// Blocked and ignored signals, without the two that glibc keeps for its threads (32 and 33).
+fn signal_masks(status: &str) -> String {
+    const OF_GLIBC: u64 = 0b11 << 31;
+    let mask = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.unwrap_or(0) & !OF_GLIBC
+    };
+    format!("blocked {:#x}, ignored {:#x}", mask("SigBlk:"), mask("SigIgn:"))
+}
+
 fn handler(signal: i32) -> (usize, i32) {
     // SAFETY: only asks; `old` is plain data and written by the call.
     unsafe {
@@ -199,7 +208,11 @@ fn locale() -> String {
     // SAFETY: asks for the name; the C library owns the text, which is copied at once.
     unsafe {
         let name = libc::setlocale(libc::LC_ALL, std::ptr::null());
-        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+        if name.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
     }
 }
 

@@ -45,7 +45,12 @@ pub(super) struct StageTexts {
 impl StageTexts {
     /// As the scenario has it.
     pub(super) fn new(bench: &Bench, folders: &RunFolders, operation: Operation) -> StageTexts {
-        StageTexts::with_parameters(bench, folders, operation, bench.order.scenario.parameters.clone())
+        StageTexts::with_parameters(
+            bench,
+            folders,
+            operation,
+            bench.order.scenario.parameters.clone(),
+        )
     }
 
     /// With the parameters that make the operation last.
@@ -154,8 +159,18 @@ impl StageTexts {
                 }
             }
         };
-        let [stage_id, image_id, target, provider, xml, json, parameters, images, resources, credential] =
-            self.texts.each_ref().map(place);
+        let [
+            stage_id,
+            image_id,
+            target,
+            provider,
+            xml,
+            json,
+            parameters,
+            images,
+            resources,
+            credential,
+        ] = self.texts.each_ref().map(place);
         let journal = place(&self.journal);
         let stage = imgf_stage {
             struct_size: size_of::<imgf_stage>() as u32,
@@ -178,7 +193,9 @@ impl StageTexts {
         let bytes = unsafe {
             std::slice::from_raw_parts((&raw const stage).cast::<u8>(), size_of::<imgf_stage>())
         };
-        let stage = arena.place(bytes, align_of::<imgf_stage>()).map_or(std::ptr::null(), <*const u8>::cast);
+        let stage = arena
+            .place(bytes, align_of::<imgf_stage>())
+            .map_or(std::ptr::null(), <*const u8>::cast);
         StageInArena { arena, stage, journal }
     }
 }

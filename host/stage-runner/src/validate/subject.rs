@@ -11,10 +11,11 @@ use imagefactory_model::frames::PluginKind;
 use imagefactory_model::stage::Operation;
 use imagefactory_model::validation::ProbedPlugin;
 use imagefactory_plugin_sdk::abi::{
-    IMGF_ABI_1_0, IMGF_ENTRY_SYMBOL, IMGF_IFACE_CLEANUP_V1, IMGF_IFACE_CLOUD_V1, IMGF_IFACE_OS_INPUTS_V1,
-    IMGF_IFACE_OS_V1, IMGF_IFACE_OS_VERIFY_V1, IMGF_OK, imagefactory_plugin_negotiate_fn,
-    imgf_cleanup_v1, imgf_cloud_v1, imgf_instance, imgf_negotiate, imgf_os_inputs_v1, imgf_os_v1,
-    imgf_os_verify_v1, imgf_plugin, imgf_stage, imgf_str,
+    IMGF_ABI_1_0, IMGF_ENTRY_SYMBOL, IMGF_IFACE_CLEANUP_V1, IMGF_IFACE_CLOUD_V1,
+    IMGF_IFACE_OS_INPUTS_V1, IMGF_IFACE_OS_V1, IMGF_IFACE_OS_VERIFY_V1, IMGF_OK,
+    imagefactory_plugin_negotiate_fn, imgf_cleanup_v1, imgf_cloud_v1, imgf_instance,
+    imgf_negotiate, imgf_os_inputs_v1, imgf_os_v1, imgf_os_verify_v1, imgf_plugin, imgf_stage,
+    imgf_str,
 };
 use libloading::os::unix::Library;
 
@@ -47,6 +48,7 @@ pub(super) fn load_entry(library: &Path) -> Result<imagefactory_plugin_negotiate
 }
 
 /// Loads a library and answers the address of a symbol; NULL where it has none.
+#[cfg(feature = "layout-check")]
 pub(super) fn load_symbol(library: &Path, symbol: &str) -> Result<*const c_void, String> {
     // SAFETY: as for `load_entry`.
     let loaded = unsafe { Library::open(Some(library), LOAD_FLAGS) }.map_err(|e| e.to_string())?;
@@ -94,21 +96,24 @@ impl Subject {
         let Some(descriptor) = descriptor.filter(|_| code == IMGF_OK) else {
             return Err(format!("negotiation answered {code}"));
         };
-        let table = |id: &str| descriptor.get_interface.map_or(std::ptr::null(), |get| {
-            // SAFETY: the id outlives the call.
-            unsafe { get(imgf_str::new(id)) }
-        });
-        // SAFETY (all): static tables as descriptor.h demands; `sound` refuses NULL, misaligned and
+        let table = |id: &str| {
+            descriptor.get_interface.map_or(std::ptr::null(), |get| {
+                // SAFETY: the id outlives the call.
+                unsafe { get(imgf_str::new(id)) }
+            })
+        };
+        // SAFETY: static tables as descriptor.h demands; `sound` refuses NULL, misaligned and
         // short ones.
-        Ok(Subject {
-            descriptor,
-            kind: plugin.kind,
-            os: unsafe { sound(table(IMGF_IFACE_OS_V1)) },
-            cloud: unsafe { sound(table(IMGF_IFACE_CLOUD_V1)) },
-            cleanup: unsafe { sound(table(IMGF_IFACE_CLEANUP_V1)) },
-            inputs: unsafe { sound(table(IMGF_IFACE_OS_INPUTS_V1)) },
-            verify: unsafe { sound(table(IMGF_IFACE_OS_VERIFY_V1)) },
-        })
+        let (os, cloud, cleanup, inputs, verify) = unsafe {
+            (
+                sound(table(IMGF_IFACE_OS_V1)),
+                sound(table(IMGF_IFACE_CLOUD_V1)),
+                sound(table(IMGF_IFACE_CLEANUP_V1)),
+                sound(table(IMGF_IFACE_OS_INPUTS_V1)),
+                sound(table(IMGF_IFACE_OS_VERIFY_V1)),
+            )
+        };
+        Ok(Subject { descriptor, kind: plugin.kind, os, cloud, cleanup, inputs, verify })
     }
 
     /// The descriptor as the plugin gave it.
@@ -126,7 +131,9 @@ impl Subject {
     pub(super) fn has(&self, operation: Operation) -> bool {
         match operation {
             Operation::CreateBaseImage => self.os.is_some_and(|t| t.create_base_image.is_some()),
-            Operation::CreateTargetImage => self.os.is_some_and(|t| t.create_target_image.is_some()),
+            Operation::CreateTargetImage => {
+                self.os.is_some_and(|t| t.create_target_image.is_some())
+            }
             Operation::ResolveInputs => self.inputs.is_some_and(|t| t.resolve_inputs.is_some()),
             Operation::VerifyImage => self.verify.is_some_and(|t| t.verify_image.is_some()),
             Operation::Cleanup => self.cleanup.is_some_and(|t| t.cleanup.is_some()),
@@ -191,19 +198,19 @@ impl Subject {
             Operation::VerifyImage => self.verify.and_then(|table| table.verify_image),
             _ => self.plain_cloud_slot(operation),
         };
-        // SAFETY (all): the instance is alive, the stage and its texts live through the call, no
-        // other operation runs on this instance.
-        match (operation, plain) {
-            (_, Some(slot)) => unsafe { slot(instance.0, stage) },
-            (Operation::BuilderShouldCreateTargetImage, _) => {
-                let slot = self.cloud.and_then(|table| table.builder_should_create_target_image);
-                slot.map_or(UNSUPPORTED, |slot| unsafe { slot(instance.0, stage, yes) })
+        let should = self.cloud.and_then(|table| table.builder_should_create_target_image);
+        let cleanup = self.cleanup.and_then(|table| table.cleanup);
+        // SAFETY: the instance is alive, the stage and its texts live through the call, no other
+        // operation runs on this instance.
+        unsafe {
+            match (operation, plain, should, cleanup) {
+                (_, Some(slot), _, _) => slot(instance.0, stage),
+                (Operation::BuilderShouldCreateTargetImage, _, Some(slot), _) => {
+                    slot(instance.0, stage, yes)
+                }
+                (Operation::Cleanup, _, _, Some(slot)) => slot(instance.0, stage, journal),
+                _ => UNSUPPORTED,
             }
-            (Operation::Cleanup, _) => {
-                let slot = self.cleanup.and_then(|table| table.cleanup);
-                slot.map_or(UNSUPPORTED, |slot| unsafe { slot(instance.0, stage, journal) })
-            }
-            _ => UNSUPPORTED,
         }
     }
 

@@ -3,14 +3,16 @@
 use imagefactory_model::frames::PluginKind;
 use imagefactory_model::stage::Operation;
 use imagefactory_plugin_sdk::abi::{
-    IMGF_ABI, IMGF_IFACE_CLEANUP_V1, IMGF_IFACE_CLOUD_V1, IMGF_IFACE_OS_INPUTS_V1, IMGF_IFACE_OS_V1,
-    IMGF_IFACE_OS_VERIFY_V1, IMGF_KIND_CLOUD, IMGF_KIND_OS, imgf_plugin, imgf_str,
+    IMGF_ABI, IMGF_IFACE_CLEANUP_V1, IMGF_IFACE_CLOUD_V1, IMGF_IFACE_OS_INPUTS_V1,
+    IMGF_IFACE_OS_V1, IMGF_IFACE_OS_VERIFY_V1, IMGF_KIND_CLOUD, IMGF_KIND_OS, imgf_plugin,
+    imgf_str,
 };
-use imagefactory_plugin_sdk::layout::{self, LayoutCheck};
 
 use super::arena::Arena;
 use super::bench::Bench;
-use super::subject::{Subject, load_symbol};
+use super::subject::Subject;
+#[cfg(feature = "layout-check")]
+use super::subject::load_symbol;
 
 /// The interfaces of today's ABI with the size of their first version.
 const INTERFACES: [(&str, u32); 5] = [
@@ -28,7 +30,9 @@ pub(super) fn describes_itself_truly(bench: &Bench) {
     let (own, manifest) = (subject.descriptor(), &bench.order.plugin);
     if (own.struct_size as usize) < size_of::<imgf_plugin>() {
         let needed = size_of::<imgf_plugin>();
-        bench.report.failed(format!("the descriptor has {} bytes instead of {needed}", own.struct_size));
+        bench
+            .report
+            .failed(format!("the descriptor has {} bytes instead of {needed}", own.struct_size));
         return;
     }
     for (what, text, wanted) in
@@ -50,13 +54,16 @@ pub(super) fn describes_itself_truly(bench: &Bench) {
     };
     if own.kind != kind {
         bench.report.failed(format!(
-            "the descriptor's kind is {}, but the manifest says {:?} ({kind})", own.kind, manifest.kind
+            "the descriptor's kind is {}, but the manifest says {:?} ({kind})",
+            own.kind, manifest.kind
         ));
     }
     if !abi_is_within(own.abi_version, &manifest.abi_req) {
         let (major, minor) = (own.abi_version >> 16, own.abi_version & 0xffff);
         let required = &manifest.abi_req;
-        bench.report.failed(format!("compiled for ABI {major}.{minor}, which is not in abi.req {required:?}"));
+        bench.report.failed(format!(
+            "compiled for ABI {major}.{minor}, which is not in abi.req {required:?}"
+        ));
     }
     for (slot, missing) in [
         ("create", own.create.is_none()),
@@ -104,7 +111,9 @@ pub(super) fn compares_interface_ids(bench: &Bench) {
     for (id, _) in INTERFACES {
         let whole = subject.interface(imgf_str::new(id));
         if ask(id) != Some(whole) {
-            bench.report.failed(format!("{id:?} without a NUL behind it is not answered like the same with one"));
+            bench.report.failed(format!(
+                "{id:?} without a NUL behind it is not answered like the same with one"
+            ));
         }
         let longer = [format!("{id}0"), format!("{id} "), format!("{id}\0"), format!("{id}/x")];
         let shorter = [&id[..id.len() - 1], &id[..id.len() - 2], "imagefactory"];
@@ -161,7 +170,9 @@ fn required_slots(bench: &Bench, subject: &Subject) {
         ),
     };
     if subject.interface(imgf_str::new(table)).is_null() {
-        bench.report.failed(format!("get_interface({table}) answers NULL, but the plugin is of that kind"));
+        bench
+            .report
+            .failed(format!("get_interface({table}) answers NULL, but the plugin is of that kind"));
     } else if !required.iter().any(|operation| subject.has(*operation)) {
         let names: Vec<&str> = required.iter().map(|operation| operation.name()).collect();
         bench.report.failed(format!("the slot {} of {table} is NULL", names.join(" and ")));
@@ -186,7 +197,9 @@ fn capabilities(bench: &Bench, subject: &Subject) {
 }
 
 /// 112: what a Rust plugin says of its layout agrees with ours. Others say nothing.
+#[cfg(feature = "layout-check")]
 pub(super) fn agrees_in_layout(bench: &Bench) {
+    use imagefactory_plugin_sdk::layout::{self, LayoutCheck};
     bench.report.phase("comparing layouts");
     let side_car = match load_symbol(&bench.order.plugin.library, layout::SIDE_CAR_SYMBOL) {
         Ok(address) => address,
@@ -204,4 +217,10 @@ pub(super) fn agrees_in_layout(bench: &Bench) {
         }
         LayoutCheck::Mismatch(difference) => bench.report.failed(difference),
     }
+}
+
+/// 112 in a runner without abi_stable.
+#[cfg(not(feature = "layout-check"))]
+pub(super) fn agrees_in_layout(bench: &Bench) {
+    bench.report.skip("this runner was built without the layout check");
 }

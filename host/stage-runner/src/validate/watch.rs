@@ -42,7 +42,8 @@ fn io(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> WatchError {
 pub(super) fn run(order: &ProbeOrder, probe: Probe) -> Result<(), WatchError> {
     let lines = own_lines_channel()?;
     confine();
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(io("subreaper"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(io("subreaper"))?;
     let deadline = Instant::now() + Duration::from_millis(order.timeout_ms);
     let mut journal = Vec::new();
     for act in Act::of(order) {
@@ -366,9 +367,10 @@ fn own_user_namespace(spaces: libc::c_int) -> bool {
         return false;
     }
     let map = |file: &str, text: String| {
-        File::options().write(true).open(Path::new("/proc/self").join(file)).and_then(|mut to| {
-            to.write_all(text.as_bytes())
-        })
+        File::options()
+            .write(true)
+            .open(Path::new("/proc/self").join(file))
+            .and_then(|mut to| to.write_all(text.as_bytes()))
     };
     map("setgroups", "deny".into()).is_ok()
         && map("uid_map", format!("{0} {0} 1", uid.as_raw())).is_ok()
