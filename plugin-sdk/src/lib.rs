@@ -14,3 +14,8 @@ pub mod author;
 pub mod layout;
 #[cfg(feature = "payload")]
 pub mod payload;
+
+// Compiles the code of the guide, so that it stays true.
+#[cfg(all(doctest, feature = "payload"))]
+#[doc = include_str!("../../docs/guides/plugin-authors.md")]
+mod guide_for_plugin_authors {}

@@ -3,12 +3,16 @@
 //! An event's message becomes the line; its other fields, and the names and fields of the spans it
 //! happened in, become the line's JSON fields. Install it once per process, as early as `create`:
 //!
-//! ```ignore
+//! ```
+//! use imagefactory_plugin_sdk::author::tracing::HostLayer;
+//! use imagefactory_plugin_sdk::author::Host;
 //! use tracing_subscriber::layer::SubscriberExt;
 //!
-//! let subscriber = tracing_subscriber::registry().with(HostLayer::new(host.clone()));
-//! // Err: an instance before this one has installed its own; this one's events go there.
-//! let _ = tracing::subscriber::set_global_default(subscriber);
+//! fn forward_events_to(host: &Host) {
+//!     let subscriber = tracing_subscriber::registry().with(HostLayer::new(host.clone()));
+//!     // Err: an instance before this one has installed its own; the first one stays.
+//!     tracing::subscriber::set_global_default(subscriber).ok();
+//! }
 //! ```
 
 use std::fmt;

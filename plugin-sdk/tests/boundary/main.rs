@@ -8,6 +8,7 @@
 mod fake_host;
 
 mod errors_and_panics;
+mod guide;
 mod host_handle;
 mod json_documents;
 mod negotiation;
