@@ -50,7 +50,7 @@ impl Cancellation {
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         // A counter that is already up makes the descriptor no more readable; nothing is lost.
-        if rustix::io::write(&self.event, &1u64.to_ne_bytes()).is_err() {}
+        rustix::io::write(&self.event, &1u64.to_ne_bytes()).ok();
         // Held during the call: disarm waits, so that the instance outlives it.
         let abort = self.abort.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call) = *abort {

@@ -136,7 +136,7 @@ impl Control {
         // SAFETY: ignoring a signal touches no memory; the process is about to end.
         unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
         // Nobody there to be told if this fails, and the end comes anyway.
-        if rustix::process::kill_current_process_group(Signal::TERM).is_err() {}
+        rustix::process::kill_current_process_group(Signal::TERM).ok();
         std::thread::sleep(TERMINATION_GRACE);
         exit_status::leave(exit_status::ORPHANED)
     }

@@ -99,7 +99,7 @@ fn wait_for_ids(inside: &mut Inside) {
 fn die_with_the_warden(inside: &Inside) {
     // The warden has one thread, so "parent thread" and "parent" are the same. A kernel that
     // refuses a valid signal number does not exist.
-    if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {}
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).ok();
     // It may have died before: then nobody reads the status any more.
     let mut reader = [PollFd::from_borrowed_fd(inside.status.as_fd(), PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -126,7 +126,7 @@ fn bury_until(worker: Pid, mut status: std::io::PipeWriter) -> ! {
         let ended = unsafe { libc::waitpid(-1, &mut wait_status, 0) };
         if ended == worker.as_raw_nonzero().get() {
             // A warden that is gone needs no status.
-            if status.write_all(&wait_status.to_ne_bytes()).is_err() {}
+            status.write_all(&wait_status.to_ne_bytes()).ok();
             exit_status::leave(exit_status::FINISHED);
         }
         if ended == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) {
@@ -137,7 +137,7 @@ fn bury_until(worker: Pid, mut status: std::io::PipeWriter) -> ! {
 
 /// Without a pid namespace the worker itself asks to die with the warden.
 pub(crate) fn follow(warden: u32) {
-    if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {}
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).ok();
     if parent_id() != warden {
         exit_status::leave(exit_status::ORPHANED);
     }

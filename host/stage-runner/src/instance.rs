@@ -1,7 +1,8 @@
 //! One instance of a plugin, from `create` to `destroy`.
 
-use imagefactory_plugin_sdk::abi::{IMGF_E_INTERNAL, IMGF_OK, imgf_host, imgf_instance};
+use imagefactory_plugin_sdk::abi::{IMGF_E_INTERNAL, IMGF_OK, imgf_instance};
 
+use crate::host_services::HostTable;
 use crate::negotiation::LoadedPlugin;
 
 /// A live instance. Used and destroyed on the thread that made it.
@@ -21,12 +22,12 @@ pub struct NotCreated {
 }
 
 impl Instance {
-    /// Calls `create`. The host table must stay valid until [`Instance::destroy`] has returned.
-    pub fn create(plugin: &LoadedPlugin, host: *const imgf_host) -> Result<Self, NotCreated> {
+    /// Calls `create`.
+    pub fn create(plugin: &LoadedPlugin, host: &HostTable) -> Result<Self, NotCreated> {
         let mut instance = std::ptr::null_mut();
         // SAFETY: the plugin's checked descriptor; host tables are never freed; the place for the
         // instance outlives the call.
-        let status = unsafe { (plugin.create)(host, &mut instance) };
+        let status = unsafe { (plugin.create)(host.as_ptr(), &mut instance) };
         match status {
             IMGF_OK if instance.is_null() => {
                 Err(NotCreated { status: IMGF_E_INTERNAL, claimed_success: true })

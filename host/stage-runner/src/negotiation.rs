@@ -71,6 +71,24 @@ fn load_fault(library: &CheckedLibrary, error: &libloading::Error) -> RunnerErro
     RunnerError::Load { path: library.path.clone(), fault }
 }
 
+#[cfg(feature = "layout-check")]
+fn check_layout(mapped: &Library, plugin_id: &str) -> Result<LayoutCheck, RunnerError> {
+    use imagefactory_plugin_sdk::layout;
+    // SAFETY: only the symbol's address is taken; what lies there is looked at below.
+    let symbol = unsafe { mapped.get::<*const c_void>(layout::SIDE_CAR_SYMBOL.as_bytes()) };
+    let side_car = symbol.map_or(std::ptr::null(), |symbol| symbol.as_raw_ptr().cast_const());
+    // SAFETY: NULL, or the address of that symbol in a library that is never unloaded.
+    match unsafe { layout::check(side_car) } {
+        layout::LayoutCheck::Checked => Ok(LayoutCheck::Checked),
+        layout::LayoutCheck::Absent => Ok(LayoutCheck::Absent),
+        layout::LayoutCheck::OtherVersion(_) => Ok(LayoutCheck::OtherVersion),
+        layout::LayoutCheck::Mismatch(fault) => {
+            Err(RunnerError::Layout { plugin: plugin_id.to_owned(), fault })
+        }
+    }
+}
+
+#[cfg(not(feature = "layout-check"))]
 fn check_layout(_mapped: &Library, _plugin_id: &str) -> Result<LayoutCheck, RunnerError> {
     Ok(LayoutCheck::NotBuilt)
 }

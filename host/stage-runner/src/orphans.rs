@@ -20,7 +20,7 @@ pub fn bury(child: Pid) -> i32 {
 /// Ends a child at once.
 pub fn kill_and_bury(child: Pid) {
     // One that has ended already is buried all the same.
-    if rustix::process::kill_process(child, Signal::KILL).is_err() {}
+    rustix::process::kill_process(child, Signal::KILL).ok();
     bury(child);
 }
 
@@ -28,7 +28,7 @@ pub fn kill_and_bury(child: Pid) {
 pub fn adopt() {
     let own = rustix::process::getpid();
     // Linux 3.4; without it orphans go to the supervisor, which looks for them too.
-    if rustix::process::set_child_subreaper(Some(own)).is_err() {}
+    rustix::process::set_child_subreaper(Some(own)).ok();
 }
 
 /// Kills all children, and the children that they leave, until there are none.
@@ -36,7 +36,7 @@ pub fn kill_all() {
     loop {
         for child in children() {
             // Whoever ends meanwhile needs no signal.
-            if rustix::process::kill_process(child, Signal::KILL).is_err() {}
+            rustix::process::kill_process(child, Signal::KILL).ok();
         }
         let mut wait_status = 0;
         // SAFETY: waitpid writes one int, which is ours.

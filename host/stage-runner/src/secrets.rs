@@ -100,10 +100,9 @@ impl LockedText {
         // Without the right to lock (RLIMIT_MEMLOCK 0) the secret could be swapped out. It is
         // still wiped; better that than no push at all.
         // SAFETY: the range is the mapping made above.
-        let locked = unsafe { rustix::mm::mlock(start, bytes) };
+        unsafe { rustix::mm::mlock(start, bytes) }.ok();
         // SAFETY: as above.
-        let kept_out_of_dumps = unsafe { rustix::mm::madvise(start, bytes, Advice::LinuxDontDump) };
-        if locked.is_err() || kept_out_of_dumps.is_err() {}
+        unsafe { rustix::mm::madvise(start, bytes, Advice::LinuxDontDump) }.ok();
         // SAFETY: the mapping is writable, zeroed and at least one byte longer than the text.
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), start.cast(), text.len()) };
         Ok(pages)
@@ -121,7 +120,7 @@ impl Drop for LockedText {
         wipe(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.bytes) });
         // SAFETY: the mapping is ours and nothing of ours points into it any more. A failure would
         // leave wiped pages mapped, which harms nobody.
-        if unsafe { rustix::mm::munmap(self.start, self.bytes) }.is_err() {}
+        unsafe { rustix::mm::munmap(self.start, self.bytes) }.ok();
     }
 }
 

@@ -138,7 +138,7 @@ impl StageThread {
         let (wire, cancellation) = (self.wire.clone(), self.cancellation.clone());
         let services = HostServices::new(wire, cancellation, self.calls.clone(), order);
         let host = HostTable::new(services, ABI_RANGE.1);
-        let instance = match Instance::create(plugin, host.as_ptr()) {
+        let instance = match Instance::create(plugin, &host) {
             Ok(instance) => instance,
             Err(NotCreated { status, claimed_success }) => {
                 host.services().end();

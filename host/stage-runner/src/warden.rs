@@ -178,7 +178,7 @@ fn wait_or_kill(wire: &Wire, child: Pid, patience: Duration) {
         match polled {
             Ok(0) => {
                 // It may just have ended; then there is nothing to kill.
-                if rustix::process::pidfd_send_signal(&child_fd, Signal::KILL).is_err() {}
+                rustix::process::pidfd_send_signal(&child_fd, Signal::KILL).ok();
                 return;
             }
             Ok(_) if !watched[0].revents().is_empty() => return,

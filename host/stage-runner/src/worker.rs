@@ -99,7 +99,7 @@ fn work(wire: Wire, hello: Hello, library: CheckedLibrary, sandbox: SandboxRepor
     };
     let body = move || {
         // The receiver waits right below; it is there.
-        if started.send(rustix::thread::gettid().as_raw_nonzero().get()).is_err() {}
+        started.send(rustix::thread::gettid().as_raw_nonzero().get()).ok();
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.run()));
         exit_status::leave(run.unwrap_or(exit_status::DEFECT))
     };

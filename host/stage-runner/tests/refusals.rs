@@ -1,5 +1,7 @@
 //! What is refused before a plugin is called, each with its kind and a sentence.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a panic is a test's report
+
 mod harness;
 
 use std::os::unix::fs::PermissionsExt;

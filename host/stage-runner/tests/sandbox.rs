@@ -1,6 +1,8 @@
 //! Each profile does what it is for and refuses what it forbids: as root, and as an ordinary user
 //! with user namespaces. A plugin that tries doors (`plugins/probe.c`) says how each one was.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a panic is a test's report
+
 mod harness;
 
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -1,5 +1,7 @@
 //! One stage from Hello to End: what the plugin is served, what it answers, how it fails.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a panic is a test's report
+
 mod harness;
 
 use harness::*;

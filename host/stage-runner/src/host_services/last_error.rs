@@ -14,12 +14,12 @@ thread_local! {
 pub(super) fn set(message: &str) {
     let text = HostText::for_people(message);
     // A thread that is being torn down has nobody who could ask.
-    if LAST.try_with(|last| *last.borrow_mut() = Some(text)).is_err() {}
+    LAST.try_with(|last| *last.borrow_mut() = Some(text)).ok();
 }
 
 /// This thread's last call succeeded.
 pub(super) fn clear() {
-    if LAST.try_with(|last| *last.borrow_mut() = None).is_err() {}
+    LAST.try_with(|last| *last.borrow_mut() = None).ok();
 }
 
 /// Lends the reason until this thread's next call; `None` = nothing failed.

@@ -117,7 +117,7 @@ impl HostServices {
 
     fn log(&self, level: LogLevel, message: String, fields: Option<Value>) {
         // A line that does not get through fails nobody; a daemon that is gone ends the stage.
-        if self.send(&RunnerFrame::Log { level, message, fields }).is_err() {}
+        self.send(&RunnerFrame::Log { level, message, fields }).ok();
     }
 
     fn progress(&self, progress: Progress) -> Result<(), HostFault> {

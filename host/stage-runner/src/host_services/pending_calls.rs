@@ -69,7 +69,7 @@ impl PendingCalls {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiting) = state.waiting.remove(&id) {
             // The waiting thread takes it or is gone; a channel of one never blocks here.
-            if waiting.reply.try_send(reply).is_err() {}
+            waiting.reply.try_send(reply).ok();
         }
     }
 
@@ -81,7 +81,7 @@ impl PendingCalls {
             if waiting.for_a_lock {
                 let fault = cancelled();
                 let reply = CallReply::Failed { code: fault.code, message: fault.message };
-                if waiting.reply.try_send(reply).is_err() {}
+                waiting.reply.try_send(reply).ok();
             }
             !waiting.for_a_lock
         });

@@ -91,7 +91,7 @@ pub fn enter_user_namespace(mapping: IdMapping) -> Result<(), RunnerError> {
         IdMapping::Delegated | IdMapping::Range(_) => {}
     }
     // Denied where only one group is mapped; the groups of the caller are then no groups inside.
-    if rustix::thread::set_thread_groups(&[]).is_err() {}
+    rustix::thread::set_thread_groups(&[]).ok();
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
         .and_then(|()| rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
         .map_err(|errno| RunnerError::layer("cannot become root of the user namespace", errno))

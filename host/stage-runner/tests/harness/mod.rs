@@ -1,6 +1,7 @@
 //! The supervisor's part, as small as a test can have it: starts the real runner over a
 //! socketpair, speaks frames, and collects everything until the process has ended.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a panic is a test's report
 #![allow(dead_code, unreachable_pub)] // a part for each test binary, none of them a library
 
 use std::io::{Read, Write};
@@ -160,15 +161,23 @@ impl Runner {
 
     /// As another user, where the test runs as root.
     pub fn spawn_as(uid: Option<u32>) -> Runner {
+        Runner::spawn_by(command_as(uid))
+    }
+
+    /// Where no namespace can be made.
+    pub fn spawn_without_namespaces(uid: Option<u32>) -> Runner {
+        let mut command = command_as(uid);
+        // SAFETY: runs in the forked child, which has one thread; the harness holds no lock there.
+        unsafe { command.pre_exec(forbid_namespaces) };
+        Runner::spawn_by(command)
+    }
+
+    fn spawn_by(mut command: Command) -> Runner {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut command = Command::new(runner_path(uid.is_some()));
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_clear().current_dir("/").process_group(0);
-        if let Some(uid) = uid {
-            command.uid(uid).gid(uid);
-        }
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Runner { child, socket: Some(ours), stdout, stderr, nonce: String::new() }
@@ -230,7 +239,7 @@ impl Runner {
                 self.child.kill().unwrap();
                 panic!("the runner did not end");
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_micros(200));
         }
     }
 
@@ -329,6 +338,26 @@ impl Run {
     pub fn signal(&self) -> Option<i32> {
         self.status.signal()
     }
+}
+
+fn command_as(uid: Option<u32>) -> Command {
+    let mut command = Command::new(runner_path(uid.is_some()));
+    if let Some(uid) = uid {
+        command.uid(uid).gid(uid);
+    }
+    command
+}
+
+/// As a container's filter does it: clone3 does not exist.
+fn forbid_namespaces() -> std::io::Result<()> {
+    let filter = seccompiler::SeccompFilter::new(
+        [(libc::SYS_clone3, Vec::new())].into_iter().collect(),
+        seccompiler::SeccompAction::Allow,
+        seccompiler::SeccompAction::Errno(libc::ENOSYS as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).map_err(std::io::Error::other)
 }
 
 fn runner_path(for_others: bool) -> PathBuf {
