@@ -1,5 +1,12 @@
 //! Bad manifests, with real files: each is listed with its reason, and the rest of the factory works.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot set its scene has failed"
+)]
+
 mod registry_rig;
 
 use std::fs;

@@ -1,6 +1,13 @@
 //! One format, told three times: the reader in the SDK, the closed JSON schema, the README's table.
 //! Here they are held together, and against the operations of the host.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot set its scene has failed"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
