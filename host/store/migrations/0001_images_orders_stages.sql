@@ -113,6 +113,12 @@ CREATE TABLE nonces (
     PRIMARY KEY (consumer, timestamp, nonce)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE nonce_mark (               -- one row: accepted timestamps lie before it
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    mark    INTEGER NOT NULL,           -- seconds
+    boot_id TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE idempotency (
     client         TEXT NOT NULL,
     key            TEXT NOT NULL,

@@ -18,6 +18,9 @@ pub trait Nonces {
     /// Forgets nonces with timestamps before this one (seconds): they are refused by age.
     async fn forget_nonces_before(&self, timestamp: i64) -> Result<(), StoreError>;
 
-    /// The newest timestamp ever taken, for clocks that were set back; 0 = none.
-    async fn newest_nonce(&self) -> Result<i64, StoreError>;
+    /// Sets the mark: all timestamps that are accepted from now on lie before it. Durable.
+    async fn set_nonce_mark(&self, mark: i64, boot_id: &str) -> Result<(), StoreError>;
+
+    /// The mark and the boot in which it was set.
+    async fn nonce_mark(&self) -> Result<Option<(i64, String)>, StoreError>;
 }

@@ -45,10 +45,26 @@ impl Nonces for EmbeddedStore {
             .await
     }
 
-    async fn newest_nonce(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COALESCE(MAX(timestamp), 0) FROM nonces")
-            .fetch_one(self.database.readers())
+    async fn set_nonce_mark(&self, mark: i64, boot_id: &str) -> Result<(), StoreError> {
+        let boot_id = boot_id.to_owned();
+        self.database
+            .write(Durability::Promised, move |connection| {
+                Box::pin(async move {
+                    sqlx::query("INSERT OR REPLACE INTO nonce_mark VALUES (1, ?, ?)")
+                        .bind(mark)
+                        .bind(&boot_id)
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn nonce_mark(&self) -> Result<Option<(i64, String)>, StoreError> {
+        let row = sqlx::query("SELECT mark, boot_id FROM nonce_mark")
+            .fetch_optional(self.database.readers())
             .await?;
-        Ok(row.try_get(0)?)
+        row.map(|row| Ok((row.try_get("mark")?, row.try_get("boot_id")?))).transpose()
     }
 }
