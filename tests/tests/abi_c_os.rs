@@ -127,6 +127,17 @@ fn the_c_mock_stops_when_it_is_cancelled_before_in_or_by_abort() {
 }
 
 #[test]
+fn a_cancel_when_all_steps_are_done_still_leaves_no_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = RecordingHost::new(folder.path());
+    let instance = Plugin::load(&library("CMockOS")).create(&host);
+    host.cancel_at_progress(5); // four steps, and then "done"
+    let status = instance.call(instance.os().create_base_image, &Stage::with_template(TEMPLATE));
+    assert_eq!(status, abi::IMGF_E_CANCELLED);
+    assert!(!host.output().exists());
+}
+
+#[test]
 fn the_c_mock_target_image_is_its_input_and_the_contents_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let host = RecordingHost::new(folder.path());

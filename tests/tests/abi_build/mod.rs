@@ -20,15 +20,16 @@ pub(crate) fn fixtures() -> PathBuf {
     root().join("tests/fixtures/c")
 }
 
-/// CMockOS, CMockCloud or CxxMockOS as a library.
+/// CMockOS, CMockCloud, CxxMockOS or the template HelloOS as a library.
 pub(crate) fn library(id: &str) -> PathBuf {
     let (compiler, dialect, source) = match id {
-        "CMockOS" => ("gcc", "-std=c99", "mock_os.c"),
-        "CMockCloud" => ("gcc", "-std=c99", "mock_cloud.c"),
-        "CxxMockOS" => ("g++", "-std=c++11", "cxx_os.cpp"),
+        "CMockOS" => ("gcc", "-std=c99", fixtures().join("mock_os.c")),
+        "CMockCloud" => ("gcc", "-std=c99", fixtures().join("mock_cloud.c")),
+        "CxxMockOS" => ("g++", "-std=c++11", fixtures().join("cxx_os.cpp")),
+        "HelloOS" => ("gcc", "-std=c99", root().join("plugin-sdk/examples/c/hello_os.c")),
         _ => panic!("there is no fixture {id}"),
     };
-    build(compiler, dialect, &fixtures().join(source), id)
+    build(compiler, dialect, &source, id)
 }
 
 /// The C fixture of this file name compiled as C++.
@@ -51,7 +52,14 @@ fn compile(compiler: &str, dialect: &str, source: &Path, name: &str) -> PathBuf 
     let exports = root().join("plugin-sdk/examples/c/exports.map");
     let done = Command::new(compiler)
         .args([dialect, "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-        .args(["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,now", "-Wl,--no-undefined"])
+        .args([
+            "-fPIC",
+            "-fvisibility=hidden",
+            "-shared",
+            "-Wl,-z,relro",
+            "-Wl,-z,now",
+            "-Wl,--no-undefined",
+        ])
         .arg(format!("-Wl,--version-script={}", exports.display()))
         .arg("-I")
         .arg(root().join("plugin-sdk/include"))
