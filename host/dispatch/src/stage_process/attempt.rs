@@ -237,7 +237,8 @@ impl<'a> Attempt<'a> {
             own_layers: (tools.cgroups.active(), tools.cgroups.missing.clone()),
             state: State::default(),
         };
-        Ok(Talk { attempt: self, nonce, pipes, conversation })
+        let memory_is_held = tools.cgroups.holds_memory();
+        Ok(Talk { attempt: self, nonce, pipes, conversation, memory_is_held })
     }
 
     fn clocks(&self) -> Clocks {
@@ -346,10 +347,17 @@ struct Talk<'a> {
     nonce: String,
     pipes: JoinSet<()>,
     conversation: Conversation<'a>,
+    memory_is_held: bool,
 }
 
 impl<'a> Talk<'a> {
     fn greet(&self, task: RunnerTask, lock_file: Option<PathBuf>) {
+        let mut sandbox = self.attempt.sandbox.clone();
+        if self.memory_is_held {
+            // A limit for each process (RLIMIT_AS) would stop runtimes that only reserve; the leaf
+            // counts what is used.
+            sandbox.limits.memory_bytes_max = 0;
+        }
         let mut sandbox = self.attempt.sandbox.clone();
         if self.conversation.process.cgroup.as_ref().is_some_and(StageCgroup::holds_memory) {
             // What the cgroup holds for the stage as a whole, the runner need not hold by process.

@@ -26,9 +26,9 @@ use super::wire::{Broken, FrameReader, FrameSender};
 /// half. What takes longer hangs.
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// After the process has ended: what it wrote is in the socket's buffer and is read at once; a child
-/// that still holds the other end must not keep us.
-const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(500);
+/// After the process has ended: what it wrote is in the socket's buffer and is read at once, or as
+/// slowly as a flood is (`wire.rs`). Only a process that cannot be killed still holds the other end.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress that was held back and losses of the log are told.
 const TICK: Duration = Duration::from_millis(500);

@@ -255,7 +255,7 @@ impl RunnerProcess {
     /// where there can be none: without a subreaper, or when a runner that left by itself had a pid
     /// namespace and so has buried all. A killed one leaves its namespace's first process to us.
     pub(super) async fn end_orphans(&self) -> usize {
-        let possible = self.adopts_orphans && !(self.in_pid_namespace && !self.was_killed());
+        let possible = self.adopts_orphans && (!self.in_pid_namespace || self.was_killed());
         let Some(pid) = self.pid().filter(|_| possible) else { return 0 };
         let marker = self.marker.clone();
         let pid = pid.as_raw_nonzero().get();
