@@ -26,19 +26,21 @@ pub unsafe fn negotiate(n: *mut imgf_negotiate, plugin: &'static imgf_plugin) ->
     };
     let newest_common = asked.host_abi_max.min(SPOKEN.1);
     let oldest_common = asked.host_abi_min.max(SPOKEN.0);
-    // SAFETY: not NULL and aligned (it was read), and large enough for every field of ABI 1.0;
-    // what lies behind them stays untouched.
-    let answer = unsafe { &mut *n };
-    if newest_common < oldest_common {
-        answer.chosen_abi = 0;
-        answer.plugin = std::ptr::null();
-        answer.refusal = imgf_str::new(refusal(asked.host_abi_min, asked.host_abi_max));
-        return IMGF_E_ABI;
+    let outcome = if newest_common < oldest_common {
+        let text = refusal(asked.host_abi_min, asked.host_abi_max);
+        (IMGF_E_ABI, 0, std::ptr::null(), imgf_str::new(text))
+    } else {
+        (IMGF_OK, newest_common, plugin as *const imgf_plugin, imgf_str::ABSENT)
+    };
+    let (status, chosen_abi, plugin, refusal) = outcome;
+    // SAFETY: not NULL and aligned (it was read), and large enough for these fields of ABI 1.0.
+    // Field by field, without a reference to the whole: what lies behind them stays untouched.
+    unsafe {
+        (*n).chosen_abi = chosen_abi;
+        (*n).plugin = plugin;
+        (*n).refusal = refusal;
     }
-    answer.chosen_abi = newest_common;
-    answer.plugin = plugin;
-    answer.refusal = imgf_str::ABSENT;
-    IMGF_OK
+    status
 }
 
 /// One sentence with both ranges, in storage that is never freed; the same question always gets

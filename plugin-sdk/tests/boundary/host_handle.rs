@@ -156,10 +156,16 @@ fn further_interfaces_work_and_their_absence_is_a_clear_error() {
 fn a_sleep_ends_as_soon_as_the_stage_is_to_end() {
     with_host(|fake, host| {
         host.sleep_unless_cancelled(Duration::from_millis(1)).unwrap();
+        let asked = fake.descriptor_asked.load(Ordering::SeqCst);
         host.progress("install", "working", 1, 2).unwrap();
         let begin = Instant::now();
         let slept = std::thread::scope(|threads| {
-            let sleeper = threads.spawn(|| host.sleep_unless_cancelled(Duration::from_secs(600)));
+            let sleeper = threads.spawn(|| host.sleep_unless_cancelled(Duration::from_secs(120)));
+            // Cancelled only when it sleeps, or is about to.
+            while fake.descriptor_asked.load(Ordering::SeqCst) == asked {
+                assert!(begin.elapsed() < Duration::from_secs(60), "it does not wait on anything");
+                std::thread::yield_now();
+            }
             fake.cancel();
             sleeper.join().unwrap()
         });

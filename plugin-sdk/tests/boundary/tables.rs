@@ -130,11 +130,14 @@ fn cleanup_gets_one_resource_per_token() {
         {"event":"will_create","scratch":false,"token":"b","kind":"disk","resource_id":"d-1",
          "details":null},
         {"event":"created","scratch":true,"token":"a","kind":"vm","resource_id":"7",
+         "details":null},
+        {"event":"created","scratch":false,"token":"b","kind":"disk","resource_id":null,
          "details":null}]"#;
     assert_eq!(instance.cleanup(&StageTexts::new(), journal), IMGF_OK);
     let a = Resource { confirmed: true, ..Resource::scratch("a", "vm") };
     let a = a.with_id("7").with_details_json(r#"{"uri":"qemu:///system"}"#);
-    let b = Resource::product("b", "disk").with_id("d-1");
+    // What an entry leaves out was said by an earlier one.
+    let b = Resource { confirmed: true, ..Resource::product("b", "disk") }.with_id("d-1");
     let lines: Vec<_> = host.record().lines.iter().map(|line| line.message.clone()).collect();
     assert_eq!(lines, [format!("{a:?}"), format!("{b:?}")]);
 

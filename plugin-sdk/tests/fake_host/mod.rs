@@ -80,6 +80,8 @@ pub(crate) struct FakeHost {
     cancel_fd: Mutex<(UnixStream, UnixStream)>,
     pub(crate) has_interfaces: AtomicBool,
     pub(crate) calls: AtomicUsize,
+    /// How often `cancel_fd` was asked for: the plugin is about to wait on it.
+    pub(crate) descriptor_asked: AtomicUsize,
 }
 
 impl FakeHost {
@@ -91,6 +93,7 @@ impl FakeHost {
             cancel_fd: Mutex::new(UnixStream::pair().unwrap()),
             has_interfaces: AtomicBool::new(true),
             calls: AtomicUsize::new(0),
+            descriptor_asked: AtomicUsize::new(0),
         })
     }
 
@@ -123,6 +126,7 @@ impl FakeHost {
     }
 
     fn descriptor(&self) -> i32 {
+        self.descriptor_asked.fetch_add(1, Ordering::SeqCst);
         self.cancel_fd.lock().unwrap().0.as_raw_fd()
     }
 }
