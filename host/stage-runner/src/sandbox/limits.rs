@@ -42,10 +42,6 @@ pub fn set_all(
         set(Resource::Data, limits.memory_bytes_max, "memory")?;
         report.active.push(format!("memory {} bytes a process", limits.memory_bytes_max));
     }
-    if limits.memory_bytes_max > 0 {
-        set(Resource::As, limits.memory_bytes_max, "memory")?;
-        report.active.push(format!("address-space {}", limits.memory_bytes_max));
-    }
     if limits.processes_max > 0 && count == ProcessCount::OfTheStage {
         set(Resource::Nproc, limits.processes_max.saturating_add(OWN_PROCESSES), "processes")?;
         report.active.push(format!("processes {}", limits.processes_max));
