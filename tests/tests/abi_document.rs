@@ -70,7 +70,9 @@ fn the_table_of_statuses_is_the_headers() {
 
 #[test]
 fn every_duty_of_the_document_is_a_rule_of_the_validator_and_the_other_way_round() {
-    let told: Vec<u16> = rows("IMGF-P-").iter().map(|row| row[0][7..].parse().unwrap()).collect();
+    // Duties with a third cell name the test that breaks them; the others are the validator's.
+    let told = rows("IMGF-P-").into_iter().filter(|row| row.len() == 2);
+    let told: Vec<u16> = told.map(|row| row[0][7..].parse().unwrap()).collect();
     let path = root().join("host/imagefactory/src/plugin/rules.rs");
     let rules = std::fs::read_to_string(path).unwrap();
     let (_, table) = rules.split_once("RULES: &[Rule] = &[").expect("the table of rules");
@@ -84,18 +86,24 @@ fn every_duty_of_the_document_is_a_rule_of_the_validator_and_the_other_way_round
 }
 
 #[test]
-fn every_promise_of_the_host_names_a_test_that_exists() {
+fn every_test_that_the_document_names_exists() {
     let mut tests = String::new();
-    for entry in std::fs::read_dir(root().join("tests/tests")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            tests += &std::fs::read_to_string(path).unwrap();
+    let mut open = vec![root().join("tests/tests")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                tests += &std::fs::read_to_string(path).unwrap();
+            }
         }
     }
-    let promises = rows("IMGF-H-");
-    assert!(promises.len() >= 10);
-    for promise in promises {
-        assert!(tests.contains(&format!("fn {}()", promise[2])), "{}: {}", promise[0], promise[2]);
+    let duties = rows("IMGF-P-").into_iter().filter(|row| row.len() == 3);
+    let named: Vec<_> = duties.chain(rows("IMGF-H-")).collect();
+    assert!(named.len() >= 15);
+    for row in named {
+        assert!(tests.contains(&format!("fn {}()", row[2])), "{}: {}", row[0], row[2]);
     }
 }
 
