@@ -45,12 +45,16 @@ impl Cancellation {
         self.event.as_raw_fd()
     }
 
-    /// Asks the stage to end: flag, descriptor, `abort()`. May come twice. Blocks as long as the
-    /// plugin's `abort` does, so callers that have more to do call it on a thread of its own.
+    /// Asks the stage to end by flag and descriptor. May come twice; never blocks.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         // A counter that is already up makes the descriptor no more readable; nothing is lost.
         rustix::io::write(&self.event, &1u64.to_ne_bytes()).ok();
+    }
+
+    /// Calls the plugin's `abort`, if an operation of its runs. Blocks as long as that does, so
+    /// callers that have more to do call it on a thread of its own.
+    pub fn abort(&self) {
         // Held during the call: disarm waits, so that the instance outlives it.
         let abort = self.abort.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(call) = *abort {
@@ -60,12 +64,12 @@ impl Cancellation {
         }
     }
 
-    /// From now on `ask` also calls the plugin.
+    /// From now on `abort` calls the plugin.
     pub fn arm(&self, call: AbortCall) {
         *self.abort.lock().unwrap_or_else(PoisonError::into_inner) = Some(call);
     }
 
-    /// From now on `ask` leaves the plugin alone; waits for a running `abort`.
+    /// From now on `abort` leaves the plugin alone; waits for a running `abort`.
     pub fn disarm(&self) {
         *self.abort.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

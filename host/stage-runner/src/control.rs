@@ -116,14 +116,13 @@ impl Control {
 
     /// Flag, descriptor, `abort()`, and no more waiting for locks.
     fn cancel(&self) {
+        // Flag first and here: an order that comes next must find it.
+        self.cancellation.ask();
         self.calls.cancel();
         let cancellation = self.cancellation.clone();
-        let asking = move || cancellation.ask();
-        // Without a thread (limit reached) flag and descriptor must do, which ask sets first.
         let builder = std::thread::Builder::new().name("abort".into());
-        if builder.spawn(asking).is_err() {
-            self.cancellation.ask();
-        }
+        // Without a thread (limit reached) flag and descriptor must do.
+        builder.spawn(move || cancellation.abort()).ok();
     }
 
     fn daemon_is_gone(&self) -> ! {
