@@ -10,12 +10,21 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// All that tests start or load, apart from fixtures.
-const PACKAGES: [&str; 3] =
-    ["imagefactory-stage-runner", "imagefactory-plugin-mock-os", "imagefactory-plugin-mock-cloud"];
+const PACKAGES: [&str; 4] = [
+    "imagefactory-stage-runner",
+    "imagefactory-plugin-mock-os",
+    "imagefactory-plugin-mock-cloud",
+    "imagefactory",
+];
 
 /// The stage runner's program.
 pub fn stage_runner() -> PathBuf {
     built().join("imagefactory-stage-runner")
+}
+
+/// The command line's program.
+pub fn imagefactory() -> PathBuf {
+    built().join("imagefactory")
 }
 
 /// The library of a plugin crate: `plugin_library("mock_os")` is MockOS.
