@@ -34,6 +34,8 @@ pub(crate) struct ElfFacts {
     pub(crate) bind_now: bool,
     /// Required symbol versions: `GLIBC_2.34`.
     pub(crate) versions: Vec<String>,
+    /// Symbol versions that it defines itself.
+    pub(crate) defined_versions: Vec<String>,
 }
 
 impl ElfFacts {
@@ -109,6 +111,15 @@ impl ElfFacts {
                     }
                     elf::DT_FLAGS_1 => self.bind_now |= value & u64::from(elf::DF_1_NOW) != 0,
                     _ => {}
+                }
+            }
+        }
+        if let Some((mut definitions, link)) = table.gnu_verdef(endian, data)? {
+            let strings = table.strings(endian, data, link)?;
+            while let Some((_, mut names)) = definitions.next()? {
+                while let Some(name) = names.next()? {
+                    let name = name.name(endian, strings)?;
+                    self.defined_versions.push(String::from_utf8_lossy(name).into_owned());
                 }
             }
         }

@@ -252,20 +252,11 @@ fn glibc_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// The C library's own name lies in its file name or in the versions that it defines; the programs
-/// of a distribution require the newest: this one does not, so the library is asked by its file.
+/// The highest version that the C library of this machine defines.
 fn own_glibc() -> Option<(u32, u32)> {
     let folders = library_folders(&ElfFacts::default());
-    let library =
-        folders.iter().map(|folder| folder.join("libc.so.6")).find(|path| path.is_file())?;
-    let bytes = std::fs::read(library).ok()?;
-    // Every glibc names the versions it defines in its string table.
-    let mut highest = None;
-    for (at, _) in bytes.windows(6).enumerate().filter(|(_, part)| *part == b"GLIBC_") {
-        let rest = &bytes[at + 6..];
-        let end = rest.iter().position(|byte| *byte == 0).filter(|end| *end < 16);
-        let text = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok());
-        highest = highest.max(text.and_then(glibc_version));
-    }
-    highest
+    let library = folders.iter().map(|folder| folder.join("libc.so.6")).find(|at| at.is_file())?;
+    let facts = ElfFacts::read(&library).ok()?;
+    let defined = facts.defined_versions.iter().filter_map(|name| name.strip_prefix("GLIBC_"));
+    defined.filter_map(glibc_version).max()
 }

@@ -12,7 +12,7 @@ use imagefactory_model::validation::{Outcome, ProbeOrder, Scenario};
 use super::error::PluginError;
 use super::probe::{find_runner, try_rule};
 use super::report::{Report, RuleReport};
-use super::rules::{Check, RULES, Rule};
+use super::rules::{Check, RULES, Rule, rule as rule_of};
 use super::scenario::scenario_of;
 use super::seen::Seen;
 use super::subject::Subject;
@@ -81,47 +81,28 @@ pub(crate) fn validate(
     let subject = Subject::find(&options.plugin)?;
     let scenario = scenario_of(&subject)?;
     let runner = find_runner(options.runner.as_deref())?;
-    let trial = Trial { options, subject: &subject, scenario: &scenario, runner: &runner };
-    let started = Instant::now();
-    let mut outcomes: BTreeMap<u16, Outcome> = BTreeMap::new();
-    let mut rules = Vec::new();
-    for rule in RULES.iter().filter(|rule| rule.level <= options.level) {
-        let wanted = chosen.has(rule);
-        // What was not asked for is still tried where something that was asked for needs it.
-        if !wanted && !is_needed(rule, &chosen) {
-            continue;
-        }
-        let begun = Instant::now();
-        let (outcome, messages) = match unmet(rule, &outcomes) {
-            Some(number) => (Outcome::Skipped, vec![format!("IMGF-P-{number:03} is not met")]),
-            None => trial.try_one(rule)?,
-        };
-        outcomes.insert(rule.number, outcome);
-        if wanted || outcome.is_failure() {
-            let report = RuleReport::new(rule, outcome, messages, begun.elapsed());
-            heard(&report);
-            rules.push(report);
-        }
-    }
-    Ok(Report::new(options, &subject, rules, started.elapsed()))
-}
-
-/// Does a chosen rule need this one, directly or not?
-fn is_needed(rule: &Rule, chosen: &Chosen) -> bool {
-    RULES.iter().any(|other| {
-        other.needs.contains(&rule.number) && (chosen.has(other) || is_needed(other, chosen))
-    })
-}
-
-/// The first prerequisite that failed, or was itself not tried because one failed.
-fn unmet(rule: &Rule, outcomes: &BTreeMap<u16, Outcome>) -> Option<u16> {
-    let needs = rule.needs.iter().copied();
-    let unmet = |number: &u16| {
-        outcomes.get(number).is_some_and(|outcome| {
-            outcome.is_failure() || (*outcome == Outcome::Skipped && runs_first(*number))
-        })
+    let mut trial = Trial {
+        options,
+        subject: &subject,
+        scenario: &scenario,
+        runner: &runner,
+        tried: BTreeMap::new(),
     };
-    needs.into_iter().find(unmet)
+    let started = Instant::now();
+    for rule in RULES.iter().filter(|rule| chosen.has(rule)) {
+        trial.try_with_needs(rule, &mut |rule, report| {
+            // What was not asked for is told only where it is the reason for what was.
+            if chosen.has(rule) || report.outcome.is_failure() {
+                heard(report);
+            }
+        })?;
+    }
+    let told = |number: &u16, report: &RuleReport| {
+        rule_of(*number).is_some_and(|rule| chosen.has(rule)) || report.outcome.is_failure()
+    };
+    let tried = trial.tried.iter().filter(|(number, report)| told(number, report));
+    let rules = tried.map(|(_, report)| report.clone()).collect();
+    Ok(Report::new(options, &subject, rules, started.elapsed()))
 }
 
 /// Rules whose being skipped means that what comes after them cannot be tried either.
@@ -129,15 +110,50 @@ fn runs_first(number: u16) -> bool {
     matches!(number, 8 | 101 | 104 | 111 | 201 | 301 | 310)
 }
 
-/// Everything that trying a rule takes.
+/// Everything that trying rules takes, and what it brought so far.
 struct Trial<'t> {
     options: &'t ValidateOptions,
     subject: &'t Subject,
     scenario: &'t Scenario,
     runner: &'t Path,
+    tried: BTreeMap<u16, RuleReport>,
 }
 
 impl Trial<'_> {
+    /// Tries what the rule needs, then the rule, each once. Needs have no circles (a test of the
+    /// table), so this ends.
+    fn try_with_needs(
+        &mut self,
+        rule: &Rule,
+        heard: &mut impl FnMut(&Rule, &RuleReport),
+    ) -> Result<(), PluginError> {
+        if self.tried.contains_key(&rule.number) {
+            return Ok(());
+        }
+        for need in rule.needs.iter().filter_map(|need| rule_of(*need)) {
+            self.try_with_needs(need, heard)?;
+        }
+        let begun = Instant::now();
+        let (outcome, messages) = match self.unmet(rule) {
+            Some(number) => (Outcome::Skipped, vec![format!("IMGF-P-{number:03} is not met")]),
+            None => self.try_one(rule)?,
+        };
+        let report = RuleReport::new(rule, outcome, messages, begun.elapsed());
+        heard(rule, &report);
+        self.tried.insert(rule.number, report);
+        Ok(())
+    }
+
+    /// The first prerequisite that failed, or was itself not tried.
+    fn unmet(&self, rule: &Rule) -> Option<u16> {
+        rule.needs.iter().copied().find(|number| {
+            self.tried.get(number).is_some_and(|report| {
+                let skipped = report.outcome == Outcome::Skipped && runs_first(*number);
+                report.outcome.is_failure() || skipped
+            })
+        })
+    }
+
     fn try_one(&self, rule: &Rule) -> Result<(Outcome, Vec<String>), PluginError> {
         match rule.check {
             Check::Files(check) => {

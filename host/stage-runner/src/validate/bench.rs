@@ -327,7 +327,7 @@ impl Run<'_> {
         if operation == Operation::CreateTargetImage {
             self.deliver_content();
         }
-        self.bench.report.phase(operation.name());
+        self.bench.report.phase_of(operation.name());
         self.host.begin(operation);
         let input = texts.in_arena();
         let started = Instant::now();
@@ -363,7 +363,7 @@ impl Run<'_> {
 
     /// Ends the instance; the host is dead afterwards and counts calls that still come.
     pub(super) fn destroy(self) -> &'static MockHost {
-        self.bench.report.phase("destroy");
+        self.bench.report.phase_of("destroy");
         self.host.begin_destroy();
         self.subject.destroy(self.instance);
         self.host.die();

@@ -12,7 +12,7 @@ use imagefactory_plugin_sdk::abi::{
 use super::arena::Arena;
 use super::bench::Bench;
 use super::snapshot::ProcessState;
-use super::subject::{load_entry, question};
+use super::subject::{LoadFault, load_entry, question};
 
 /// A stage starts in about a millisecond; a library that takes longer than this is felt.
 const LOAD_SLOW: Duration = Duration::from_millis(100);
@@ -26,10 +26,8 @@ const TOO_NEW: (u32, u32) = (IMGF_ABI(0x7fff, 0), IMGF_ABI(0x7fff, 9));
 /// 101: `dlopen` with all symbols resolved.
 pub(super) fn loads(bench: &Bench) {
     bench.report.phase("dlopen");
-    if let Err(error) = load_entry(&bench.order.plugin.library)
-        && !error.contains("undefined symbol: imagefactory_plugin_negotiate")
-    {
-        // A missing entry is rule 009's.
+    // A missing entry is rule 009's.
+    if let Err(LoadFault::Library(error)) = load_entry(&bench.order.plugin.library) {
         bench.report.failed(error);
     }
 }
@@ -296,8 +294,8 @@ fn entry(bench: &Bench) -> Option<imagefactory_plugin_negotiate_fn> {
             bench.report.phase("negotiate");
             Some(entry)
         }
-        Err(error) => {
-            bench.report.skip(error);
+        Err(fault) => {
+            bench.report.skip(fault.text());
             None
         }
     }

@@ -66,6 +66,7 @@ pub(super) fn stands_malformed_templates(bench: &Bench) {
 
 /// 407: a template of 10 MB.
 pub(super) fn stands_a_huge_template(bench: &Bench) {
+    const PLACE: &str = "imagefactory-validate-huge";
     let text = "imagefactory ".repeat(HUGE_TEMPLATE_BYTES / 13);
     let good = &bench.order.scenario.template_xml;
     let end = good.rfind("</template>").unwrap_or(good.len());
@@ -73,9 +74,9 @@ pub(super) fn stands_a_huge_template(bench: &Bench) {
     let mut value: Value =
         serde_json::from_str(&bench.order.scenario.template_json).unwrap_or_else(|_| json!({}));
     if let Some(fields) = value.as_object_mut() {
-        fields.insert("description".into(), text.into());
+        fields.insert("description".into(), PLACE.into());
     }
-    let json = value.to_string();
+    let json = value.to_string().replace(PLACE, &text);
     each_with(bench, "the template has 10 MB", |texts| {
         if texts.get("template_xml").is_some() {
             texts.set("template_xml", Some(xml.clone().into_bytes()));

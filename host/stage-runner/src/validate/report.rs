@@ -16,17 +16,28 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// The writing end.
 pub(super) struct Report {
     to: Mutex<OwnedFd>,
+    phase: Mutex<String>,
 }
 
 impl Report {
     /// Writes to `to` from now on.
     pub(super) fn new(to: OwnedFd) -> Report {
-        Report { to: Mutex::new(to) }
+        Report { to: Mutex::new(to), phase: Mutex::default() }
     }
 
     /// Says what is called next; a crash is told with it.
     pub(super) fn phase(&self, text: impl Into<String>) {
-        self.write(&ProbeLine::Phase(cut(text.into())));
+        let text = cut(text.into());
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
+        self.write(&ProbeLine::Phase(text));
+    }
+
+    /// The same for `name`, unless a longer phase that begins with it has just been told.
+    pub(super) fn phase_of(&self, name: &str) {
+        let told = self.phase.lock().unwrap_or_else(PoisonError::into_inner).starts_with(name);
+        if !told {
+            self.phase(name);
+        }
     }
 
     /// The rule is broken.

@@ -32,26 +32,52 @@ pub(super) struct Instance(pub(super) *mut imgf_instance);
 // the only call that is made from another one.
 unsafe impl Send for Instance {}
 
-/// Loads a library and finds its entry. The text of an error is the loader's own.
-pub(super) fn load_entry(library: &Path) -> Result<imagefactory_plugin_negotiate_fn, String> {
-    // SAFETY: running the library's constructors is what a probe is for; this process is its cage.
-    let loaded = unsafe { Library::open(Some(library), LOAD_FLAGS) }.map_err(|e| e.to_string())?;
+/// Why there is no entry; each text is the loader's own.
+#[derive(Debug)]
+pub(super) enum LoadFault {
+    /// The library cannot be mapped.
+    Library(String),
+    /// It has no entry symbol.
+    Entry(String),
+}
+
+impl LoadFault {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            LoadFault::Library(text) | LoadFault::Entry(text) => text,
+        }
+    }
+}
+
+/// Loads a library and finds its entry.
+pub(super) fn load_entry(library: &Path) -> Result<imagefactory_plugin_negotiate_fn, LoadFault> {
+    let loaded = map(library).map_err(LoadFault::Library)?;
     // SAFETY: the type of this symbol is frozen by negotiate.h.
     let entry = unsafe {
         loaded
             .get::<imagefactory_plugin_negotiate_fn>(IMGF_ENTRY_SYMBOL.as_bytes())
             .map(|symbol| *symbol)
     };
-    let entry = entry.map_err(|error| error.to_string());
+    let entry = entry.map_err(|error| LoadFault::Entry(in_words(&error)));
     let _never_closed = loaded.into_raw();
     entry
+}
+
+fn map(library: &Path) -> Result<Library, String> {
+    // SAFETY: running the library's constructors is what a probe is for; this process is its cage.
+    unsafe { Library::open(Some(library), LOAD_FLAGS) }.map_err(|error| in_words(&error))
+}
+
+/// The error with its causes: what the dynamic linker said stands in the last one.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Loads a library and answers the address of a symbol; NULL where it has none.
 #[cfg(feature = "layout-check")]
 pub(super) fn load_symbol(library: &Path, symbol: &str) -> Result<*const c_void, String> {
-    // SAFETY: as for `load_entry`.
-    let loaded = unsafe { Library::open(Some(library), LOAD_FLAGS) }.map_err(|e| e.to_string())?;
+    let loaded = map(library)?;
     // SAFETY: only the address is taken.
     let address = unsafe { loaded.get::<*const c_void>(symbol.as_bytes()) };
     let address = address.map_or(std::ptr::null(), |symbol| symbol.into_raw().cast_const());
@@ -87,7 +113,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Loads and negotiates as the real host does. An error is one sentence.
     pub(super) fn load(plugin: &ProbedPlugin) -> Result<Subject, String> {
-        let entry = load_entry(&plugin.library)?;
+        let entry = load_entry(&plugin.library).map_err(|fault| fault.text().to_owned())?;
         let mut question = question(IMGF_ABI_1_0, IMGF_ABI_1_0);
         // SAFETY: the struct is whole and lives through the call.
         let code = unsafe { entry(&mut question) };
