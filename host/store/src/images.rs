@@ -109,9 +109,20 @@ impl ImageStep {
     }
 }
 
+/// A state of all records: equal revisions mean that nothing was committed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(pub(crate) [u8; 48]);
+
 /// The records of images.
 #[async_trait]
 pub trait Images {
+    /// The state that a read which begins now sees at least, for caches: whoever took it before he
+    /// read may serve what he read for as long as it stays the same. Costs one system call; `None`
+    /// = this store cannot tell.
+    fn revision(&self) -> Option<Revision> {
+        None
+    }
+
     /// Records images and orders, all or none, durably. Callbacks for NEW are not sent: the client
     /// has the answer. Errors: a full disk, or an `Idempotency-Key` used for another request.
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError>;

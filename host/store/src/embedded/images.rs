@@ -15,13 +15,17 @@ use super::{
     uuid_or_none,
 };
 use crate::StoreError;
-use crate::images::{ImageEntry, ImageQuery, ImageStep, Images, Submitted};
+use crate::images::{ImageEntry, ImageQuery, ImageStep, Images, Revision, Submitted};
 
 /// How long an `Idempotency-Key` is remembered (rest-contract.md: 24 h).
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
 #[async_trait]
 impl Images for EmbeddedStore {
+    fn revision(&self) -> Option<Revision> {
+        self.wal_index.revision()
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError> {
         self.database
             .write(Durability::Promised, move |connection| {

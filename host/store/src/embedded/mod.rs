@@ -6,13 +6,16 @@ mod database;
 mod images;
 mod nonces;
 mod orders;
+mod revision;
 mod space;
 mod stages;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use database::Database;
 pub use database::Durability;
+use revision::WalIndex;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use time::OffsetDateTime;
@@ -24,12 +27,14 @@ use crate::StoreError;
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
     database: Database,
+    wal_index: Arc<WalIndex>,
 }
 
 impl EmbeddedStore {
     /// Opens (or makes) the records in `dir`. Errors: a newer schema, a folder that cannot be written.
     pub async fn open(dir: &Path) -> Result<EmbeddedStore, StoreError> {
-        Ok(EmbeddedStore { database: Database::open(dir).await? })
+        let database = Database::open(dir).await?;
+        Ok(EmbeddedStore { database, wal_index: Arc::new(WalIndex::open(dir)) })
     }
 
     /// Ends the readers. Writes that were accepted are committed; later ones are refused.
