@@ -39,7 +39,7 @@ impl Default for XmlLimits {
 }
 
 /// Parses within `limits`; the error is the one reason why the text is no acceptable XML.
-pub(crate) fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Document<'t>, Finding> {
+pub fn parse<'t>(text: &'t str, limits: &XmlLimits) -> Result<Document<'t>, Finding> {
     scan::check(text, limits)?;
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
     Document::parse_with_options(text, options).map_err(|error| {
