@@ -28,7 +28,7 @@ abi_struct! {
         pub progress: Option<unsafe extern "C" fn(*mut c_void, *const imgf_progress) -> i32>,
         /// 1 once the stage is to end, else 0; cheap and async-signal-safe.
         pub is_cancelled: Option<unsafe extern "C" fn(*mut c_void) -> i32>,
-        /// A descriptor for `poll()`, readable once cancelled; the host's, not to be read or closed.
+        /// A descriptor for `poll()`, readable once cancelled; never to be read or closed.
         pub cancel_fd: Option<unsafe extern "C" fn(*mut c_void) -> i32>,
         /// Exactly once before an operation returns non-zero.
         pub report_error: Option<unsafe extern "C" fn(*mut c_void, *const imgf_error) -> i32>,

@@ -24,7 +24,7 @@ abi_struct! {
         pub kind: imgf_str,
         /// As the outside names it; absent in `WILL_CREATE` when not known yet.
         pub resource_id: imgf_str,
-        /// A JSON object with whatever cleanup needs (region, endpoint); no secrets; absent allowed.
+        /// A JSON object, what cleanup needs (region, endpoint); no secrets; absent allowed.
         pub details_json: imgf_str,
     }
 }

@@ -1,4 +1,4 @@
-//! The Rust twin of `include/imagefactory/*.h`: the same names, the same bytes, one file per header.
+//! The Rust twin of `include/imagefactory/*.h`: same names, same bytes, one file per header.
 //!
 //! The C headers are the contract; this module follows them. It holds no behaviour beyond reading
 //! borrowed text and growing structs. Function pointers are `Option`, because the other side may

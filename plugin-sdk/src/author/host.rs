@@ -73,7 +73,8 @@ impl Host {
     }
 
     /// Tells how far the operation is: `done` of `total` units (0 = unknown) of a phase with a
-    /// stable id (`install`, `upload`). [`ErrorCode::Cancelled`] when the stage is to end: `?` ends it.
+    /// stable id (`install`, `upload`). [`ErrorCode::Cancelled`] when the stage is to end, so that
+    /// `?` ends it.
     pub fn progress(&self, phase: &str, message: &str, done: u64, total: u64) -> Result<()> {
         let report = imgf_progress {
             struct_size: imgf_progress::SIZE,

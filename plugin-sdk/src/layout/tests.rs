@@ -1,3 +1,5 @@
+//! The comparison of layouts: ours with the released one, and with mutated ones.
+
 use super::*;
 
 fn difference(

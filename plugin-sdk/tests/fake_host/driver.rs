@@ -6,6 +6,9 @@ use imagefactory_plugin_sdk::abi::*;
 
 use super::FakeHost;
 
+/// A slot whose operation gets nothing but a stage.
+pub(crate) type StageOperation = unsafe extern "C" fn(*mut imgf_instance, *const imgf_stage) -> i32;
+
 /// A stage's texts; `None` = absent. [`StageTexts::with`] lends them as the C struct.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StageTexts {
@@ -104,11 +107,7 @@ impl<'h> PluginInstance<'h> {
     }
 
     /// Runs an operation of `imagefactory.os/1` or another table that gets nothing but a stage.
-    pub(crate) fn run(
-        &self,
-        operation: Option<unsafe extern "C" fn(*mut imgf_instance, *const imgf_stage) -> i32>,
-        stage: &StageTexts,
-    ) -> i32 {
+    pub(crate) fn run(&self, operation: Option<StageOperation>, stage: &StageTexts) -> i32 {
         let operation = operation.expect("the plugin offers the operation");
         // SAFETY: a living instance, a whole stage.
         stage.with(|stage| unsafe { operation(self.pointer, stage) })

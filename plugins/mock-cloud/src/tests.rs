@@ -7,6 +7,7 @@ use imagefactory_plugin_sdk::payload::target_content::TargetContent;
 
 use crate::MockCloud;
 use crate::fake_host::check_manifest;
+use crate::fake_host::driver::StageOperation;
 use crate::fake_host::{FakeHost, PluginInstance, StageTexts};
 
 const STAGE: &str = "11111111-2222-4333-8444-555555555555";
@@ -28,9 +29,11 @@ fn ledger(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("ledger")).unwrap_or_default()
 }
 
-type StageFn = unsafe extern "C" fn(*mut imgf_instance, *const imgf_stage) -> i32;
-
-fn run(host: &FakeHost, which: fn(&imgf_cloud_v1) -> Option<StageFn>, stage: &StageTexts) -> i32 {
+fn run(
+    host: &FakeHost,
+    which: fn(&imgf_cloud_v1) -> Option<StageOperation>,
+    stage: &StageTexts,
+) -> i32 {
     let instance = PluginInstance::create(mock_cloud(), host).unwrap();
     instance.run(which(instance.table(IMGF_IFACE_CLOUD_V1).unwrap()), stage)
 }
