@@ -80,6 +80,9 @@ fn a_plugin_that_ends_its_thread_is_noticed() {
     let run = ended("end thread");
     assert_eq!(run.end(), None);
     assert!(!run.status.success(), "{run:?}");
+    // Without unwinding nobody is told; the next heartbeat notices.
+    let run = ended("end thread quietly");
+    assert_eq!((run.end(), run.status.code()), (None, Some(71)), "{run:?}");
 }
 
 #[test]

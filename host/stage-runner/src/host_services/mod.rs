@@ -288,3 +288,86 @@ fn odd_reply(reply: &CallReply) -> HostFault {
     };
     HostFault::new(IMGF_E_INTERNAL, format!("the daemon's answer has the wrong form ({kind})"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+
+    use imagefactory_plugin_sdk::abi::{IMGF_OK, imgf_host};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn order() -> StageOrder {
+        StageOrder {
+            operation: Operation::CreateBaseImage,
+            stage_id: Uuid::nil(),
+            image_id: Uuid::nil(),
+            attempt: 1,
+            deadline_unix_ms: 0,
+            target: None,
+            provider: None,
+            template_xml: None,
+            template_json: None,
+            parameters: Map::new(),
+            images: Map::new(),
+            resources: Map::new(),
+            credential_name: None,
+            config: Map::new(),
+            target_contents: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            journal: Vec::new(),
+            paths: StagePaths {
+                work_dir: PathBuf::from("/work"),
+                input_image: None,
+                output_image: None,
+                plugin_data: None,
+                state_dir: PathBuf::from("/state"),
+                cache_dir: None,
+            },
+        }
+    }
+
+    #[test]
+    fn after_destroy_every_function_refuses_and_nothing_is_sent() {
+        let (ours, daemons) = UnixStream::pair().unwrap();
+        daemons.set_nonblocking(true).unwrap();
+        let services = HostServices::new(
+            Arc::new(Wire::new(ours.into())),
+            Arc::new(Cancellation::new().unwrap()),
+            Arc::new(PendingCalls::default()),
+            &order(),
+        );
+        let host = HostTable::new(services, 1);
+        let mut out = imgf_str::ABSENT;
+        // SAFETY: the table was just made and is never freed; `out` is ours.
+        let (host_ptr, path_get, cancel_fd, secret_get) = unsafe {
+            let table: &imgf_host = &*host.as_ptr();
+            (
+                table.ctx,
+                table.path_get.unwrap(),
+                table.cancel_fd.unwrap(),
+                table.secret_get.unwrap(),
+            )
+        };
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(path_get(host_ptr, IMGF_PATH_WORK_DIR, &mut out), IMGF_OK);
+            assert_eq!(out.text().unwrap(), Some("/work"));
+            assert!(cancel_fd(host_ptr) >= 0);
+        }
+        host.services().end();
+        // SAFETY: as above; calling late is what is tried here.
+        unsafe {
+            assert_eq!(path_get(host_ptr, IMGF_PATH_WORK_DIR, &mut out), IMGF_E_INVALID_STATE);
+            assert!(out.is_absent());
+            let name = imgf_str::new("ec2");
+            assert_eq!(secret_get(host_ptr, name, &mut out), IMGF_E_INVALID_STATE);
+            assert_eq!(cancel_fd(host_ptr), -1);
+        }
+        let mut byte = [0; 1];
+        let nothing = std::io::Read::read(&mut &daemons, &mut byte).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}

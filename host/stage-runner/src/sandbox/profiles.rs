@@ -148,8 +148,8 @@ pub fn layers(order: &SandboxOrder, caller: Caller) -> Layers {
 }
 
 impl Layers {
-    /// What is left when no namespace can be had. A stage that was to live in a user namespace
-    /// cannot mount anything now, so it is confined as a cloud stage is.
+    /// What is left when no namespace can be had. Nobody may mount anything now, because it would
+    /// stay on the host; what was to live in a user namespace is confined as a cloud stage is.
     pub fn without_namespaces(self, order: &SandboxOrder, caller: Caller) -> Layers {
         let plain = Layers { user_namespace: None, view: View::Host, ..self };
         match order.profile {
@@ -160,10 +160,66 @@ impl Layers {
                 seccomp: Some(SyscallRules::Confined),
                 ..plain
             },
-            SandboxProfile::Cloud
-            | SandboxProfile::OsVm
-            | SandboxProfile::OsRoot
-            | SandboxProfile::None => plain,
+            SandboxProfile::OsRoot => Layers { seccomp: Some(SyscallRules::Confined), ..plain },
+            SandboxProfile::Cloud | SandboxProfile::OsVm | SandboxProfile::None => plain,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imagefactory_model::frames::ResourceLimits;
+
+    const ROOT: Caller = Caller { uid: 0, gid: 0 };
+    const USER: Caller = Caller { uid: 1000, gid: 1000 };
+    const STAGE: StageIdentity = StageIdentity { uid: 200_000, gid: 50, count: 65_536 };
+
+    fn order(profile: SandboxProfile) -> SandboxOrder {
+        SandboxOrder {
+            profile,
+            strict: false,
+            network: true,
+            identity: Some(STAGE),
+            read_only: Vec::new(),
+            writable: Vec::new(),
+            capabilities: Vec::new(),
+            limits: ResourceLimits {
+                file_bytes_max: 0,
+                open_files_max: 0,
+                memory_bytes_max: 0,
+                processes_max: 0,
+            },
+            cancel_grace_ms: 0,
+        }
+    }
+
+    #[test]
+    fn only_os_userns_takes_a_user_namespace_as_root_and_everybody_else_does() {
+        let of = |profile, caller| layers(&order(profile), caller).user_namespace;
+        assert_eq!(of(SandboxProfile::Cloud, ROOT), None);
+        assert_eq!(of(SandboxProfile::OsRoot, ROOT), None);
+        assert_eq!(of(SandboxProfile::OsUserns, ROOT), Some(IdMapping::Range(STAGE)));
+        assert_eq!(of(SandboxProfile::OsUserns, USER), Some(IdMapping::Delegated));
+        assert_eq!(of(SandboxProfile::Cloud, USER), Some(IdMapping::Own));
+    }
+
+    #[test]
+    fn an_ordinary_daemon_takes_no_ids_that_it_cannot_take() {
+        assert_eq!(layers(&order(SandboxProfile::Cloud), ROOT).identity, Some(STAGE));
+        assert_eq!(layers(&order(SandboxProfile::Cloud), USER).identity, None);
+    }
+
+    #[test]
+    fn without_a_mount_namespace_nobody_may_mount_and_root_becomes_the_stage() {
+        for profile in [SandboxProfile::Cloud, SandboxProfile::OsUserns, SandboxProfile::OsRoot] {
+            let order = order(profile);
+            let plain = layers(&order, ROOT).without_namespaces(&order, ROOT);
+            assert_eq!(plain.seccomp, Some(SyscallRules::Confined), "{profile:?}");
+        }
+        let order = order(SandboxProfile::OsUserns);
+        let plain = layers(&order, ROOT).without_namespaces(&order, ROOT);
+        assert_eq!((plain.identity, plain.landlock), (Some(STAGE), true));
+        assert_eq!(plain.capabilities, Capabilities::None);
     }
 }

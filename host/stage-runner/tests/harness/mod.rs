@@ -143,6 +143,7 @@ pub struct Runner {
     pub stdout: Option<std::process::ChildStdout>,
     pub stderr: Option<std::process::ChildStderr>,
     pub nonce: String,
+    _copy: Option<tempfile::TempDir>,
 }
 
 /// Everything that a runner said until it ended.
@@ -161,31 +162,33 @@ impl Runner {
 
     /// As another user, where the test runs as root.
     pub fn spawn_as(uid: Option<u32>) -> Runner {
-        Runner::spawn_by(command_as(uid))
+        let (command, folder) = command_as(uid);
+        Runner::spawn_by(command, folder)
     }
 
     /// Where no namespace can be made.
     pub fn spawn_without_namespaces(uid: Option<u32>) -> Runner {
-        let mut command = command_as(uid);
+        let (mut command, folder) = command_as(uid);
         // SAFETY: runs in the forked child, which has one thread; the harness holds no lock there.
         unsafe { command.pre_exec(forbid_namespaces) };
-        Runner::spawn_by(command)
+        Runner::spawn_by(command, folder)
     }
 
     /// As `uid`, to whom this file delegates ids. The machine's own files are not touched.
     pub fn spawn_with_delegation(uid: u32, delegation: &Path) -> Runner {
+        let (runner, folder) = runner_for_others();
         let script = format!(
             "mount --bind {file} /etc/subuid && mount --bind {file} /etc/subgid && \
              exec setpriv --reuid={uid} --regid={uid} --clear-groups {runner}",
             file = delegation.display(),
-            runner = runner_path(true).display(),
+            runner = runner.display(),
         );
         let mut command = Command::new("/usr/bin/unshare");
         command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script]);
-        Runner::spawn_by(command)
+        Runner::spawn_by(command, folder)
     }
 
-    fn spawn_by(mut command: Command) -> Runner {
+    fn spawn_by(mut command: Command, copy: Option<tempfile::TempDir>) -> Runner {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
@@ -193,7 +196,7 @@ impl Runner {
         command.env_clear().current_dir("/").process_group(0);
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        Runner { child, socket: Some(ours), stdout, stderr, nonce: String::new() }
+        Runner { child, socket: Some(ours), stdout, stderr, nonce: String::new(), _copy: copy }
     }
 
     pub fn send(&mut self, frame: HostFrame) {
@@ -353,12 +356,12 @@ impl Run {
     }
 }
 
-fn command_as(uid: Option<u32>) -> Command {
-    let mut command = Command::new(runner_path(uid.is_some()));
-    if let Some(uid) = uid {
-        command.uid(uid).gid(uid);
-    }
-    command
+fn command_as(uid: Option<u32>) -> (Command, Option<tempfile::TempDir>) {
+    let Some(uid) = uid else { return (Command::new(runner_path()), None) };
+    let (runner, folder) = runner_for_others();
+    let mut command = Command::new(runner);
+    command.uid(uid).gid(uid);
+    (command, folder)
 }
 
 /// As a container's filter does it: clone3 does not exist.
@@ -373,21 +376,24 @@ fn forbid_namespaces() -> std::io::Result<()> {
     seccompiler::apply_filter(&program).map_err(std::io::Error::other)
 }
 
-fn runner_path(for_others: bool) -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_imagefactory-stage-runner"));
-    if !for_others {
-        return built;
+fn runner_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_imagefactory-stage-runner"))
+}
+
+/// A runner that every user can start. The target folder may lie where others cannot go; then it
+/// is a copy, which lives as long as the folder that is returned.
+fn runner_for_others() -> (PathBuf, Option<tempfile::TempDir>) {
+    let built = runner_path();
+    let open_to_all =
+        |path: &Path| std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o001 != 0);
+    if built.ancestors().all(open_to_all) {
+        return (built, None);
     }
-    // The target folder may lie where other users cannot go.
-    static COPY: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
-    let folder = COPY.get_or_init(|| {
-        let folder = tempfile::Builder::new().prefix("imgf-runner-bin-").tempdir().unwrap();
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open.clone()).unwrap();
-        let copy = folder.path().join("imagefactory-stage-runner");
-        std::fs::copy(&built, &copy).unwrap();
-        std::fs::set_permissions(&copy, open).unwrap();
-        folder
-    });
-    folder.path().join("imagefactory-stage-runner")
+    let folder = tempfile::Builder::new().prefix("imgf-runner-bin-").tempdir().unwrap();
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), all.clone()).unwrap();
+    let copy = folder.path().join("imagefactory-stage-runner");
+    std::fs::copy(&built, &copy).unwrap();
+    std::fs::set_permissions(&copy, all).unwrap();
+    (copy, Some(folder))
 }

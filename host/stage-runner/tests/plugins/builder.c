@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int sleeping_abort;
@@ -129,6 +130,7 @@ static int32_t create_base_image(imgf_instance *self, const imgf_stage *st) {
   if (is(t, "exit 3")) exit(3);
   if (is(t, "kill self")) kill(getpid(), SIGKILL);
   if (is(t, "end thread")) end_thread(NULL);
+  if (is(t, "end thread quietly")) syscall(SYS_exit, 0);
   if (is(t, "hang")) { say("hanging"); for (;;) pause(); }
   if (is(t, "stop")) { say("stopping"); kill(getpid(), SIGSTOP); for (;;) pause(); }
   if (is(t, "cancel")) return wait_for_cancel();
