@@ -308,11 +308,11 @@ fn leave_children() {
 }
 
 fn print_a_lot() {
-    // One long line and many short ones; 256 MiB in all.
+    // Long lines and many short ones; 64 MiB in all. More would only take longer.
     let mut out = std::io::stdout().lock();
     let long = vec![b'x'; 1 << 20];
     let short = b"spam\n".repeat(200_000);
-    for _ in 0..128 {
+    for _ in 0..32 {
         out.write_all(&long).unwrap();
         out.write_all(&short).unwrap();
     }

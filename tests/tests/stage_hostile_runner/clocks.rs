@@ -14,7 +14,9 @@ const SHORT: Duration = Duration::from_millis(400);
 async fn a_quiet_hang_is_found_by_its_silence() {
     let mut stage = Stage::new("mute");
     stage.config.heartbeat_timeout = SHORT;
+    let begun = Instant::now();
     let ended = stage.run().await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     check_failure("mute", ended.failure(), PluginTimeout, "no sign of life");
 }
 

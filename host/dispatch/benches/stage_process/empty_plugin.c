@@ -37,7 +37,7 @@ static const void *get_interface(imgf_str id) {
 
 static const imgf_plugin plugin = {
     .struct_size = sizeof(imgf_plugin),
-    .abi_version = IMGF_ABI,
+    .abi_version = IMGF_ABI_1_0,
     .id = TEXT("Empty"),
     .version = TEXT("1.0.0"),
     .kind = IMGF_KIND_CLOUD,
@@ -48,8 +48,8 @@ static const imgf_plugin plugin = {
 
 int32_t imagefactory_plugin_negotiate(imgf_negotiate *n) {
   if (n == NULL || n->struct_size < IMGF_NEGOTIATE_SIZE_1_0) return IMGF_E_INVALID_ARGUMENT;
-  if (n->host_abi_min > IMGF_ABI || n->host_abi_max < IMGF_ABI) return IMGF_E_ABI;
-  n->chosen_abi = IMGF_ABI;
+  if (n->host_abi_min > IMGF_ABI_1_0 || n->host_abi_max < IMGF_ABI_1_0) return IMGF_E_ABI;
+  n->chosen_abi = IMGF_ABI_1_0;
   n->plugin = &plugin;
   return IMGF_OK;
 }

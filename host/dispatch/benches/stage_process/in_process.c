@@ -24,7 +24,7 @@ static const imgf_plugin *load(const char *path) {
   int32_t (*negotiate)(imgf_negotiate *);
   *(void **)&negotiate = dlsym(library, IMGF_ENTRY_SYMBOL);
   if (negotiate == NULL) return NULL;
-  imgf_negotiate n = {.struct_size = sizeof n, .host_abi_min = IMGF_ABI, .host_abi_max = IMGF_ABI};
+  imgf_negotiate n = {.struct_size = sizeof n, .host_abi_min = IMGF_ABI_1_0, .host_abi_max = IMGF_ABI_1_0};
   return negotiate(&n) == IMGF_OK ? n.plugin : NULL;
 }
 

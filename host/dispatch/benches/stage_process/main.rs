@@ -159,6 +159,7 @@ impl Bench {
             sha256: None,
             trusted_uid: None,
         };
+        std::fs::create_dir_all(dir.join("store")).unwrap();
         let supervisor = StageSupervisor::new(config).unwrap();
         Bench { supervisor, plugin, sandbox, dir: dir.to_owned() }
     }
