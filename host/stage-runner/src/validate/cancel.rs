@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use imagefactory_model::stage::Operation;
 use imagefactory_plugin_sdk::abi::{IMGF_E_CANCELLED, IMGF_E_TIMEOUT, IMGF_E_UNSUPPORTED, IMGF_OK};
 
+use super::aborter::Aborter;
 use super::bench::{Bench, Returned, Run};
 use super::faults::undisturbed;
-use super::mock_host::{Aborter, Disturb, Script};
+use super::mock_host::{Disturb, Script};
 use super::stage_input::StageTexts;
 use super::subject::Subject;
 

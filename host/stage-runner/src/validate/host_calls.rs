@@ -4,24 +4,16 @@
 //! that does not parse are rule 305, unknown keys and numbers rule 304, odd progress rule 302; a
 //! journal entry without its required texts is rule 310.
 
-use std::cell::RefCell;
 use std::ffi::c_void;
 
 use imagefactory_model::stage::{JournalEntry, JournalEvent, Operation};
 use imagefactory_plugin_sdk::abi::*;
 use serde_json::Value;
-use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::mock_host::{Call, Entered, ErrorSeen, MockHost, Secret};
+use super::host_texts::{answer, enter, host, json, last_error_text, nothing, refuse, text};
+use super::mock_host::{Call, ErrorSeen, Secret};
 use super::stage_input::{BASE_IMAGE_ID, CREDENTIAL_NAME};
-
-/// Texts up to this length are kept for the search for secrets.
-const TEXT_BYTES_MAX: usize = 1 << 20;
-
-thread_local! {
-    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
-}
 
 /// The table; its ctx is set by the host.
 pub(super) fn table(abi_version: u32) -> imgf_host {
@@ -90,96 +82,6 @@ static RESERVE: imgf_host_reserve_v1 = imgf_host_reserve_v1 {
     unlock: Some(unlock),
     next_listen_port: Some(next_listen_port),
 };
-
-/// The host behind a ctx.
-///
-/// # Safety
-/// `ctx` is what the table carries; hosts are never freed.
-unsafe fn host(ctx: *mut c_void) -> Option<&'static MockHost> {
-    // SAFETY: see above; NULL is refused.
-    unsafe { ctx.cast::<MockHost>().cast_const().as_ref() }
-}
-
-/// Begins a function that answers a status: the host, or the status to return at once.
-///
-/// # Safety
-/// As for `host`.
-unsafe fn enter(ctx: *mut c_void, call: Call) -> Result<&'static MockHost, i32> {
-    // SAFETY: the caller's promise.
-    let Some(host) = (unsafe { host(ctx) }) else { return Err(IMGF_E_INVALID_ARGUMENT) };
-    match host.enter(call) {
-        Entered::Go => Ok(host),
-        Entered::Answer(code) => Err(refuse(code, &format!("the validator lets {call:?} fail"))),
-    }
-}
-
-/// Remembers why, answers the status.
-fn refuse(code: i32, why: &str) -> i32 {
-    LAST_ERROR.with(|last| *last.borrow_mut() = why.to_owned());
-    code
-}
-
-/// A text of the plugin, checked. Absent is `None`.
-///
-/// # Safety
-/// `text` is readable as text.h says.
-unsafe fn text(host: &MockHost, what: &'static str, text: imgf_str) -> Result<Option<String>, i32> {
-    // SAFETY: the caller's promise.
-    let Some(bytes) = (unsafe { text.bytes() }) else { return Ok(None) };
-    match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            if text.len() <= TEXT_BYTES_MAX {
-                host.state().recorded().texts.push((what, text.to_owned()));
-            }
-            Ok(Some(text.to_owned()))
-        }
-        Err(error) => {
-            let place = error.valid_up_to();
-            host.state().violates(305, format!("{what} is not UTF-8 at byte {place}"));
-            Err(refuse(IMGF_E_INVALID_ARGUMENT, &format!("{what} is not UTF-8")))
-        }
-    }
-}
-
-/// A JSON text of the plugin, checked. Absent is `None`.
-///
-/// # Safety
-/// As for `text`.
-unsafe fn json(host: &MockHost, what: &'static str, value: imgf_str) -> Result<Option<Value>, i32> {
-    // SAFETY: the caller's promise.
-    let Some(text) = (unsafe { text(host, what, value) })? else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(|error| {
-        host.state().violates(305, format!("{what} is not JSON: {error}"));
-        refuse(IMGF_E_INVALID_ARGUMENT, &format!("{what} is not JSON"))
-    })
-}
-
-/// Hands out a text that stays readable; NUL-terminated.
-///
-/// # Safety
-/// `out` is NULL or writable.
-unsafe fn answer(host: &MockHost, answer: &str, out: *mut imgf_str) -> i32 {
-    if out.is_null() {
-        return refuse(IMGF_E_INVALID_ARGUMENT, "out is NULL");
-    }
-    let mut bytes = answer.as_bytes().to_vec();
-    bytes.push(0);
-    let bytes = bytes.into_boxed_slice();
-    // SAFETY: checked above; the boxed bytes do not move and are never freed.
-    unsafe { *out = imgf_str { ptr: bytes.as_ptr(), len: answer.len() } };
-    host.answers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
-    IMGF_OK
-}
-
-/// # Safety
-/// `out` is NULL or writable.
-unsafe fn nothing(out: *mut imgf_str, code: i32) -> i32 {
-    if !out.is_null() {
-        // SAFETY: checked.
-        unsafe { *out = imgf_str::ABSENT };
-    }
-    code
-}
 
 /// `?` for functions that answer a status.
 macro_rules! get {
@@ -484,7 +386,7 @@ unsafe extern "C" fn last_error(ctx: *mut c_void, out: *mut imgf_str) -> i32 {
     unsafe {
         nothing(out, IMGF_OK);
         let host = get!(enter(ctx, Call::LastError));
-        let why = LAST_ERROR.with(|last| last.borrow().clone());
+        let why = last_error_text();
         if why.is_empty() {
             return IMGF_E_NOT_FOUND;
         }

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use imagefactory_model::stage::{JournalEntry, Operation};
@@ -473,44 +473,5 @@ impl StateGuard<'_> {
         if violations.len() < 64 && !violations.iter().any(|(_, known)| *known == text) {
             violations.push((rule, text));
         }
-    }
-}
-
-/// Calls `abort` on a thread of its own whenever the host wishes it, until the host ends wishing.
-pub(super) struct Aborter {
-    thread: Option<std::thread::JoinHandle<()>>,
-    host: &'static MockHost,
-    took: Arc<Mutex<Vec<std::time::Duration>>>,
-}
-
-impl Aborter {
-    /// Listens for `instance`. `None`: no thread could be had.
-    pub(super) fn new(
-        host: &'static MockHost,
-        abort: unsafe extern "C" fn(*mut imagefactory_plugin_sdk::abi::imgf_instance),
-        instance: super::subject::Instance,
-    ) -> Option<Aborter> {
-        let wishes = host.abort_wishes();
-        let took = Arc::new(Mutex::new(Vec::new()));
-        let taken = Arc::clone(&took);
-        let thread = std::thread::Builder::new().name("abort".into()).spawn(move || {
-            let instance = instance;
-            for _wish in wishes {
-                let started = Instant::now();
-                // SAFETY: the instance lives until this thread is joined; abort is [any-thread].
-                unsafe { abort(instance.0) };
-                taken.lock().unwrap_or_else(PoisonError::into_inner).push(started.elapsed());
-            }
-        });
-        Some(Aborter { thread: Some(thread.ok()?), host, took })
-    }
-
-    /// Ends the thread; answers how long each call of `abort` took.
-    pub(super) fn join(mut self) -> Vec<std::time::Duration> {
-        self.host.end_abort_wishes();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok(); // a panic of ours cannot happen there
-        }
-        std::mem::take(&mut *self.took.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -23,6 +23,10 @@ mod mock_host;
 
 mod host_calls;
 
+mod host_texts;
+
+mod aborter;
+
 mod snapshot;
 
 mod provider;
