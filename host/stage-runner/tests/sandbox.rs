@@ -204,6 +204,25 @@ fn cloud_uses_the_network_only_when_granted() {
 }
 
 #[test]
+fn services_behind_sockets_in_run_are_out_of_reach_unless_listed() {
+    if !is_root() {
+        return; // only root may put a socket into /run; CI is root
+    }
+    let folder = tempfile::Builder::new().prefix("imgf-service-").tempdir_in("/run").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("socket");
+    let _service = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let connect = format!("connect-unix {}", socket.display());
+    for caller in both() {
+        let mut probe = Probe::new(caller, SandboxProfile::Cloud);
+        probe.check(&[(connect.clone(), "ENOENT"), (deed("read /etc/resolv.conf"), "ok")]);
+        probe.hello.sandbox.writable.push(folder.path().to_owned());
+        probe.check(&[(connect.clone(), "ok")]);
+    }
+}
+
+#[test]
 fn a_fork_bomb_stops_at_the_limit() {
     for caller in both() {
         let mut probe = Probe::new(caller, SandboxProfile::Cloud);

@@ -1,14 +1,17 @@
-//! What the process sees where it keeps the host's files: a /proc of its own, and /dev/kvm.
+//! What the process sees where it keeps the host's files: a /proc of its own, little of /run, and
+//! /dev/kvm.
 //!
 //! Runs in a fresh mount namespace, before rights are given up. Nothing that is mounted here or
 //! later reaches the host.
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
+use std::path::PathBuf;
 
 use imagefactory_model::frames::{SandboxOrder, SandboxReport, StageIdentity};
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::namespaces::Walls;
@@ -29,6 +32,9 @@ pub fn arrange(
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private)
         .map_err(|errno| RunnerError::layer("cannot make mounts private", errno))?;
+    if layers.landlock {
+        hide_run(order, report)?;
+    }
     match layers.view {
         View::Host => own_proc(report),
         View::HostWithKvm => {
@@ -50,6 +56,35 @@ fn own_proc(report: &mut SandboxReport) {
         Ok(()) => report.active.push("own-proc".into()),
         Err(errno) => report.missing.push(no_proc(errno)),
     }
+}
+
+/// Landlock does not guard sockets that have a path, and behind those in /run sit services with
+/// the rights of root (Docker, D-Bus, libvirt). So /run shows only how names are resolved, and
+/// what the order lists.
+fn hide_run(order: &SandboxOrder, report: &mut SandboxReport) -> Result<(), RunnerError> {
+    let fault = |error| RunnerError::layer("cannot hide /run", error);
+    let resolver = fs::canonicalize("/etc/resolv.conf").unwrap_or_default();
+    let mut shown: Vec<(PathBuf, bool)> =
+        vec![(resolver, true), ("/run/systemd/resolve".into(), true)];
+    shown.extend(order.read_only.iter().map(|path| (path.clone(), true)));
+    shown.extend(order.writable.iter().map(|path| (path.clone(), false)));
+    shown.retain(|(path, _)| path.starts_with("/run"));
+    // Outer folders first, so that an inner one is laid over them.
+    shown.sort_by_key(|(path, _)| path.components().count());
+    let mut copies = Vec::new();
+    for (path, read_only) in &shown {
+        copies.extend(root_view::take_existing(path, *read_only)?);
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = Some(c"mode=755,size=1m");
+    rustix::mount::mount("tmpfs", "/run", "tmpfs", flags, options).map_err(|e| fault(e.into()))?;
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", folder, Mode::empty()).map_err(|e| fault(e.into()))?;
+    for copy in &copies {
+        root_view::place(copy, root.as_fd()).map_err(fault)?;
+    }
+    report.active.push("hidden-run".into());
+    Ok(())
 }
 
 /// A container that hides parts of /proc forbids fresh ones in user namespaces.

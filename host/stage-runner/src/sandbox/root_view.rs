@@ -72,7 +72,7 @@ const BUILDING_SITE: &str = "/tmp";
 const TMP_OPTIONS: &std::ffi::CStr = c"mode=1777,size=512m,nr_inodes=100k";
 
 /// A copy of a mount and where it goes.
-struct Copy {
+pub(super) struct Copy {
     tree: OwnedFd,
     target: PathBuf,
     is_folder: bool,
@@ -118,7 +118,8 @@ fn take_copies(order: &SandboxOrder) -> Result<Vec<Copy>, RunnerError> {
     Ok(copies)
 }
 
-fn take_existing(path: &Path, read_only: bool) -> Result<Option<Copy>, RunnerError> {
+/// A copy of what lies at `path`, if something does.
+pub(super) fn take_existing(path: &Path, read_only: bool) -> Result<Option<Copy>, RunnerError> {
     match take(path, read_only) {
         Ok(copy) => Ok(Some(copy)),
         Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
@@ -234,7 +235,7 @@ fn furnish_dev(dev: &str, report: &mut SandboxReport) -> io::Result<()> {
 }
 
 /// Puts a copy at its path below `root`, making what is missing on the way.
-fn place(copy: &Copy, root: rustix::fd::BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn place(copy: &Copy, root: rustix::fd::BorrowedFd<'_>) -> io::Result<()> {
     let relative = copy.target.strip_prefix("/").map_err(io::Error::other)?;
     let mut made = PathBuf::new();
     let mut folder = beneath(root, Path::new("."))?;

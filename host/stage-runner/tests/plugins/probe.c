@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <dirent.h>
@@ -29,6 +30,13 @@ static long connect_to(int port) {
   if (fd >= 0) close(fd);
   errno = kept;
   return result;
+}
+
+static long connect_to_path(const char *path) {
+  struct sockaddr_un a = { .sun_family = AF_UNIX };
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  strncpy(a.sun_path, path, sizeof a.sun_path - 1);
+  return connect(fd, (struct sockaddr *)&a, sizeof a);
 }
 
 static void count_processes(void) {
@@ -111,6 +119,7 @@ static void act(const char *deed, const char *a) {
   DEED("inet") TRY(socket(AF_INET, SOCK_STREAM, 0));
   DEED("unix") TRY(socket(AF_UNIX, SOCK_STREAM, 0));
   DEED("connect") TRY(connect_to(atoi(a)));
+  DEED("connect-unix") TRY(connect_to_path(a));
   DEED("kill") TRY(kill(atoi(a), 0));
   DEED("become-root") TRY(setuid(0));
   DEED("uid") number(getuid());
