@@ -1,8 +1,8 @@
 //! Just enough JSON for a plugin without dependencies: reads members of a document, writes objects.
 //!
 //! With the `payload` feature serde does this better; this exists so that a plugin on the core
-//! alone can read its parameters. Documents are checked as a whole before anything is read; nesting is
-//! bounded.
+//! alone can read its parameters. Documents are checked as a whole before anything is read, and
+//! nesting is bounded.
 
 mod scan;
 mod text;
