@@ -30,11 +30,11 @@ lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: test
-test: deps lint ## All tests that CI runs
-	$(CARGO) test --workspace --quiet
+test: deps lint build ## All tests that CI runs
+	IMAGEFACTORY_TEST_PREBUILT=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
-test-long: deps lint ## The full counts: kill tests, ten-minute fuzzing, every template, the peers
-	IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
+test-long: deps lint build ## The full counts: kill tests, ten-minute fuzzing, every template, the peers
+	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh 600

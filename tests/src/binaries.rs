@@ -1,35 +1,30 @@
 //! Our own programs and plugin libraries, built when a test asks for them.
 //!
 //! `cargo test -p imagefactory-tests` builds neither the runner nor the mock plugins, because
-//! nothing links to them. So the first question of a test process runs one `cargo build` for all of
-//! them (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another
-//! profile or folder than the test's own.
+//! nothing links to them. So the first question for one of them in a test process runs `cargo build`
+//! (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another profile
+//! or folder than the test's own. With `IMAGEFACTORY_TEST_PREBUILT` set, nothing is built: `make test`
+//! has done it for all.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-
-/// All that tests start or load, apart from fixtures.
-const PACKAGES: [&str; 4] = [
-    "imagefactory-stage-runner",
-    "imagefactory-plugin-mock-os",
-    "imagefactory-plugin-mock-cloud",
-    "imagefactory",
-];
+use std::sync::{Mutex, PoisonError};
 
 /// The stage runner's program.
 pub fn stage_runner() -> PathBuf {
-    built().join("imagefactory-stage-runner")
+    built("imagefactory-stage-runner").join("imagefactory-stage-runner")
 }
 
 /// The command line's program.
 pub fn imagefactory() -> PathBuf {
-    built().join("imagefactory")
+    built("imagefactory").join("imagefactory")
 }
 
 /// The library of a plugin crate: `plugin_library("mock_os")` is MockOS.
 pub fn plugin_library(plugin: &str) -> PathBuf {
-    built().join(format!("libimagefactory_plugin_{plugin}.so"))
+    let package = format!("imagefactory-plugin-{}", plugin.replace('_', "-"));
+    built(&package).join(format!("libimagefactory_plugin_{plugin}.so"))
 }
 
 /// The workspace's root folder.
@@ -48,29 +43,27 @@ pub fn build_folder() -> PathBuf {
     }
 }
 
-/// Builds once in this process, then answers the folder.
-fn built() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = build_folder();
-        // cargo calls the folder of the profile "dev" by another name.
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(other) => other,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.current_dir(workspace()).args(["build", "--quiet", "--profile", profile]);
-        build.arg("--target-dir").arg(folder.parent().expect("a profile's folder has a parent"));
-        for package in PACKAGES {
-            build.args(["--package", package]);
-        }
-        let output = build.output().expect("cargo can be started");
-        assert!(
-            output.status.success(),
-            "cargo build of {PACKAGES:?} failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        folder
-    })
+/// Builds the package once in this process, then answers the folder.
+fn built(package: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let folder = build_folder();
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    // `make test` has built the whole workspace a moment ago.
+    if std::env::var_os("IMAGEFACTORY_TEST_PREBUILT").is_some() || built.contains(package) {
+        return folder;
+    }
+    // cargo calls the folder of the profile "dev" by another name.
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(other) => other,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(workspace()).args(["build", "--quiet", "--profile", profile]);
+    build.arg("--target-dir").arg(folder.parent().expect("a profile's folder has a parent"));
+    let output = build.args(["--package", package]).output().expect("cargo can be started");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo build of {package} failed:\n{complaints}");
+    built.insert(package.to_owned());
+    folder
 }

@@ -47,6 +47,19 @@ impl Factory {
         Factory::start_in(folder).await
     }
 
+    /// With DebianOS as well, and a mirror from this machine's own apt sources behind
+    /// `http://debian.example/debian`.
+    pub async fn start_with_debian() -> Factory {
+        let folder = tempfile::Builder::new().prefix("factory-").tempdir().expect("a folder");
+        open_passage(folder.path());
+        let plugins_d = folder.path().join("plugins.d");
+        install_mocks(&plugins_d);
+        let manifest = binaries::workspace().join("plugin-manifests/DebianOS.json");
+        let library = binaries::plugin_library("debian_os");
+        fixture_plugins::install_with_manifest(&plugins_d, &manifest, &library);
+        Factory::start_in(folder).await
+    }
+
     /// Again over what an earlier factory left.
     pub async fn restart(self) -> Factory {
         let Factory { dispatcher, folder } = self;
@@ -86,8 +99,22 @@ impl Factory {
         self.wait(id, |image| image.status.is_final()).await
     }
 
+    /// The same for work that takes longer than the mock plugins'.
+    pub async fn finished_within(&self, id: Uuid, patience: Duration) -> Image {
+        self.wait_within(id, patience, |image| image.status.is_final()).await
+    }
+
     /// Waits until the image is as it should be; panics after a minute.
     pub async fn wait(&self, id: Uuid, done: impl Fn(&Image) -> bool) -> Image {
+        self.wait_within(id, PATIENCE, done).await
+    }
+
+    async fn wait_within(
+        &self,
+        id: Uuid,
+        patience: Duration,
+        done: impl Fn(&Image) -> bool,
+    ) -> Image {
         let mut changes = self.dispatcher.changes().listen();
         let waiting = async {
             loop {
@@ -99,11 +126,11 @@ impl Factory {
                 tokio::time::timeout(Duration::from_millis(500), changes.recv()).await.ok();
             }
         };
-        match tokio::time::timeout(PATIENCE, waiting).await {
+        match tokio::time::timeout(patience, waiting).await {
             Ok(image) => image,
             Err(_) => {
                 let image = self.dispatcher.store().image(id).await;
-                panic!("not there after {PATIENCE:?}: {image:?}");
+                panic!("not there after {patience:?}: {image:?}");
             }
         }
     }
@@ -118,6 +145,32 @@ impl Factory {
         }
         lines
     }
+}
+
+/// `mirrors`: the example URL of templates stands for the mirror that this machine's apt uses.
+fn mirrors() -> Map<String, Value> {
+    let mut settings = Map::new();
+    if let Some(mirror) = debian_mirror() {
+        let mirrors = serde_json::json!({ "http://debian.example/debian": mirror });
+        settings.insert("mirrors".to_owned(), mirrors);
+    }
+    settings
+}
+
+/// The Debian mirror of this machine's apt sources; `None` where it is no Debian.
+pub fn debian_mirror() -> Option<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    let more = std::fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    files.extend(more.map(|entry| entry.path()));
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let lines: Vec<String> =
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    lines
+        .iter()
+        .filter(|line| line.starts_with("URIs:") || line.starts_with("deb "))
+        .flat_map(|line| line.split_whitespace())
+        .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
+        .map(|word| word.trim_end_matches('/').to_owned())
 }
 
 /// A folder that stages of other users may pass through.
@@ -157,7 +210,7 @@ pub fn configuration(folder: &Path) -> FactoryConfiguration {
         tdl_require_root_pw: false,
         credentials: NamedCredentials::new(credentials),
         plugin_settings: BTreeMap::new(),
-        public_settings: Map::new(),
+        public_settings: mirrors(),
         plugin_folders: BTreeMap::from([("MockCloud".to_owned(), vec![ledger])]),
         target_content: folder.join("target_content.xml"),
         plugins: SearchPath::new().with_folder(folder.join("plugins.d")).trusting(uid),
