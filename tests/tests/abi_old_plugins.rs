@@ -182,4 +182,17 @@ fn mock_os_built_by_the_distributions_own_old_rustc_makes_the_same_image() {
     let exported = abi_build::exported_symbols(&library);
     assert_eq!(exported, [abi::IMGF_ENTRY_SYMBOL]);
     assert!(image_of(&library) == image_of(&abi_build::library("CMockOS")), "the images differ");
+    check_runs_as_mock_os(&library);
+}
+
+/// The library with MockOS's own manifest, through supervisor and runner.
+fn check_runs_as_mock_os(library: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("MockOS.json");
+    std::fs::copy(binaries::workspace().join("plugin-manifests/MockOS.json"), &manifest).unwrap();
+    std::fs::copy(library, folder.path().join("MockOS.so")).unwrap();
+    let factory = Factory::new(&manifest);
+    assert_eq!(factory.describe().abi_compiled, "1.0");
+    let built = factory.run(Operation::CreateBaseImage, TEMPLATE).outcome.unwrap();
+    assert_eq!(built.output.unwrap().format, "raw");
 }
