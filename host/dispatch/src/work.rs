@@ -34,14 +34,34 @@ impl Engine {
     /// resumed at the next start.
     pub(crate) async fn work_on(self: Arc<Self>, order: Order, cancel: CancellationToken) {
         let image = order.image_id;
-        let worked = match order.kind {
-            OrderKind::Build | OrderKind::Snapshot => self.work_on_build(order, cancel).await,
-            OrderKind::Delete => self.work_on_deletion(order, cancel).await,
+        let heard = self.hear_cancel(order.id, cancel.clone());
+        let working = async {
+            match order.kind {
+                OrderKind::Build | OrderKind::Snapshot => self.work_on_build(order, cancel).await,
+                OrderKind::Delete => self.work_on_deletion(order, cancel).await,
+            }
+        };
+        let worked = tokio::select! {
+            worked = working => worked,
+            () = heard => return, // never: it only cancels the token
         };
         if let Err(error) = worked {
             tracing::error!(%image, "work on this image stopped: {error}: {:?}",
                 std::error::Error::source(&error));
         }
+    }
+
+    /// Another process (a command line beside the daemon) can ask for the order to end only through
+    /// the store. Never returns.
+    async fn hear_cancel(&self, order: uuid::Uuid, cancel: CancellationToken) {
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // A store that fails now is heard of by the work itself.
+            if self.store.is_cancel_requested(order).await.unwrap_or(false) {
+                cancel.cancel();
+            }
+        }
+        std::future::pending().await
     }
 
     async fn work_on_build(

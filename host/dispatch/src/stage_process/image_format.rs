@@ -74,6 +74,16 @@ pub(super) fn probe(file: &File) -> io::Result<ProbedFormat> {
     })
 }
 
+/// The format of a disk image that comes from outside, by its first bytes; or why it is not taken: it
+/// "has a backing file".
+pub fn format_of_import(file: &File) -> io::Result<Result<&'static str, String>> {
+    let format = probe(file)?;
+    Ok(match points_elsewhere(file, format)? {
+        Some(why) => Err(why),
+        None => Ok(format.name()),
+    })
+}
+
 /// Why the image does not stand alone; `None` = it does, as far as its header tells.
 pub(super) fn points_elsewhere(file: &File, format: ProbedFormat) -> io::Result<Option<String>> {
     let head = Head::read(file)?;

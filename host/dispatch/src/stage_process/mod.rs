@@ -42,6 +42,7 @@ pub use events::StageEvent;
 pub use fence::{FenceError, Fenced, fence};
 pub use folders::{FolderError, StageFolders};
 pub use identities::{IdentityLease, StageIdentities};
+pub use image_format::format_of_import;
 pub use reservations::{Reservations, StageReservations};
 pub use services::{Grants, ServiceError, ServiceFuture, SpawnedAttempt, StageServices};
 pub use supervisor::{LogLimits, StageSpec, StageSupervisor, SupervisorConfig};
