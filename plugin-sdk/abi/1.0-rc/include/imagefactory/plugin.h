@@ -37,8 +37,9 @@
  * CANCEL. The host asks a stage to end in three ways at once: is_cancelled() becomes 1, cancel_fd
  * becomes readable, abort() is called if there is one. From then on the operation has 10 seconds
  * (the manifest's limits.cancel_grace_s can raise them) to stop its work and return
- * IMGF_E_CANCELLED. Whoever stays longer is killed with all its children. The request may come
- * before the operation starts. Look at is_cancelled at least every 5 seconds.
+ * IMGF_E_CANCELLED; one that was finishing anyway may finish. Whoever stays longer is killed with
+ * all its children. The request may come before the operation starts. Look at is_cancelled at least
+ * every 5 seconds.
  *
  * ERRORS. status.h says what is returned, error.h what is told besides. An operation that failed
  * leaves nothing outside that is not in the journal.
