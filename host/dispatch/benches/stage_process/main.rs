@@ -40,7 +40,9 @@ fn main() {
         .unwrap();
     let bare = compile(dir.path(), "bare", &["-O2", "-static"]);
     let in_process = compile(dir.path(), "in_process", &["-O2", "-ldl"]);
-    let plugin = compile(dir.path(), "empty_plugin", &["-O2", "-shared", "-fPIC"]);
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let plugin = compile(&plugins, "empty_plugin", &["-O2", "-shared", "-fPIC"]);
     let runner = release_runner();
 
     println!("| what | p50 ms | p99 ms |\n|---|---|---|");
@@ -140,7 +142,7 @@ impl Bench {
             strict: false,
             network: true,
             identity: confined.then_some(StageIdentity { uid: 3_000_000, gid: 3_000_000, count }),
-            read_only: Vec::new(),
+            read_only: plugin.parent().map(Path::to_owned).into_iter().collect(),
             writable: Vec::new(),
             capabilities: Vec::new(),
             limits: ResourceLimits {

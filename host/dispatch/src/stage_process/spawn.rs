@@ -284,14 +284,21 @@ impl RunnerProcess {
     /// Waits, at most `patience`, until the leaf is empty, and removes it.
     pub(super) async fn clear_leaf(&mut self, patience: Duration) -> bool {
         let Some(leaf) = self.cgroup.take() else { return true };
-        clear(&leaf, patience).await
+        clear(leaf, patience).await
     }
 }
 
-async fn clear(leaf: &StageCgroup, patience: Duration) -> bool {
+async fn clear(leaf: StageCgroup, patience: Duration) -> bool {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
-        if leaf.is_empty() && leaf.remove() {
+        if leaf.is_empty() {
+            if !leaf.remove() {
+                // The kernel lets go of a v1 leaf some milliseconds after its last process; nobody's
+                // result waits for that.
+                tokio::task::spawn_blocking(move || {
+                    Remains { child: None, cgroup: Some(leaf) }.bury()
+                });
+            }
             return true;
         }
         if tokio::time::Instant::now() >= deadline {
