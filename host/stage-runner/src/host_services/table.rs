@@ -183,7 +183,7 @@ unsafe extern "C" fn progress(ctx: *mut c_void, report: *const imgf_progress) ->
         // SAFETY: as above, for its texts.
         let (phase, message) = unsafe { (line(report.phase), line(report.message)) };
         services.progress(Progress {
-            phase: phase.unwrap_or_default(),
+            phase: phase_id(phase.unwrap_or_default())?,
             message: message.unwrap_or_default(),
             done: report.done,
             total: report.total,
@@ -191,6 +191,16 @@ unsafe extern "C" fn progress(ctx: *mut c_void, report: *const imgf_progress) ->
     };
     // SAFETY: ctx is the table's own.
     unsafe { serve(ctx, act) }
+}
+
+/// 1 to 64 of a-z, 0-9 and '-' (progress.h); the supervisor ends a stage that sends another one.
+fn phase_id(phase: String) -> Result<String, HostFault> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=64).contains(&phase.len()) && phase.chars().all(letter) {
+        Ok(phase)
+    } else {
+        Err(HostFault::argument("a progress phase is 1 to 64 of a-z, 0-9 and '-'"))
+    }
 }
 
 /// Async-signal-safe: no lock, no allocation, no thread-local.
