@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use imagefactory_model::frames::PluginFacts;
 use imagefactory_model::stage::{FailureCode, StageFailure};
@@ -154,7 +155,10 @@ fn read_cache(path: &Path) -> io::Result<CacheFile> {
 
 fn write_cache(path: &Path, cache: &CacheFile) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(cache)?;
-    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    // Two writers, in one process or two, must not share it.
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
+    let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let fresh = path.with_extension(format!("new-{}-{writer}", std::process::id()));
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     let written = file.write_all(&text).and_then(|()| file.sync_all());
