@@ -9,11 +9,11 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// No cloud plugin serves the target.
-    #[error("no cloud plugin serves the target '{target}'; {known}")]
+    #[error("{known}")]
     UnknownTarget {
         /// As asked for.
         target: String,
-        /// A sentence that lists what there is.
+        /// The sentence: that nobody serves it, and what there is.
         known: String,
     },
     /// The image that is to be used or changed is not there.
