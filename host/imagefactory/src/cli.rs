@@ -258,8 +258,9 @@ pub(crate) struct ProviderImageArguments {
 pub(crate) struct ImportArguments {
     /// The disk image; it is copied, holes stay holes
     pub(crate) file: PathBuf,
-    /// Its format (raw, qcow2, vmdk, …), where its first bytes do not say it
-    #[arg(long, value_name = "FORMAT")]
+    /// Its format (raw, qcow2, vmdk, …), where its first bytes do not say it; a daemon looks
+    /// for itself
+    #[arg(long, value_name = "FORMAT", conflicts_with = "url")]
     pub(crate) format: Option<String>,
     /// TDL that describes what is in it; target images need one
     #[arg(long, value_name = "FILE")]

@@ -91,10 +91,24 @@ pub(crate) struct Taken {
 /// How far a log was read.
 #[derive(Debug, Default)]
 pub(crate) struct LogPosition {
+    /// Is it read again and again until the image is final?
+    pub(crate) follows: bool,
     /// Bytes of the log that were read, over all its files as they stand.
     pub(crate) bytes_read: u64,
     /// The file that is being read: a rotated log goes on in another.
     pub(crate) inode: Option<u64>,
+}
+
+impl LogPosition {
+    /// The beginning of a log that is read once.
+    pub(crate) fn start() -> LogPosition {
+        LogPosition::default()
+    }
+
+    /// The beginning of a log that is followed.
+    pub(crate) fn followed() -> LogPosition {
+        LogPosition { follows: true, ..LogPosition::default() }
+    }
 }
 
 /// A factory.

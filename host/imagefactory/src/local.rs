@@ -250,7 +250,7 @@ fn read_log(
         let bytes = read_piece(path, offset)?;
         if !bytes.is_empty() {
             let bytes_read = offset + bytes.len() as u64;
-            return Ok((bytes, LogPosition { bytes_read, inode }));
+            return Ok((bytes, LogPosition { bytes_read, inode, ..from }));
         }
         offset = 0;
     }

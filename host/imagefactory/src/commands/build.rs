@@ -137,7 +137,7 @@ async fn attend(
 ) -> Result<ImageView, CommandError> {
     let with_logs = context.verbosity != Verbosity::Normal;
     let mut progress = Progress::new(with_logs);
-    let mut positions: Vec<LogPosition> = images.iter().map(|_| LogPosition::default()).collect();
+    let mut positions: Vec<LogPosition> = images.iter().map(|_| LogPosition::followed()).collect();
     let mut cancelled = false;
     loop {
         let mut open = 0;

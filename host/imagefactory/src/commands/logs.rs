@@ -8,7 +8,7 @@ use crate::factory::LogPosition;
 
 /// `logs UUID [--follow]`.
 pub(super) async fn logs(context: &Context, id: Uuid, follow: bool) -> Result<u8, CommandError> {
-    let mut position = LogPosition::default();
+    let mut position = if follow { LogPosition::followed() } else { LogPosition::start() };
     loop {
         // Looked at before the log is read: what is written before the end is read after it.
         let image = context.factory.image(id).await?;

@@ -11,11 +11,11 @@ mod plugins;
 mod template;
 mod watch;
 
-pub(crate) use template::Judgement;
-
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use imagefactory_configuration::settings::{Settings, Verbosity};
+pub(crate) use template::Judgement;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, TemplateCommand};
@@ -115,16 +115,21 @@ async fn run_command(command: Command, context: &Context) -> Result<u8, CommandE
 fn log_to_stderr(verbosity: Verbosity) {
     let filter = match verbosity {
         Verbosity::Normal => "warn",
-        Verbosity::Verbose => "warn,imagefactory=info,imagefactory_dispatch=info",
+        // Changes of images are shown by the commands themselves.
+        Verbosity::Verbose => {
+            "warn,imagefactory_dispatch=info,imagefactory_dispatch::progress=warn"
+        }
         Verbosity::Debug => {
             "info,imagefactory=debug,imagefactory_dispatch=debug,imagefactory_store=debug,\
-             imagefactory_registry=debug,imagefactory_notifications=debug"
+             imagefactory_registry=debug,imagefactory_notifications=debug,\
+             imagefactory_dispatch::progress=warn"
         }
     };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .finish();
     // Set already: only in a test of this program.
     tracing::subscriber::set_global_default(subscriber).ok();

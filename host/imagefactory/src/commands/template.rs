@@ -30,23 +30,29 @@ impl Judgement {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         if is_refused {
             let errors = answer["errors"].as_array().into_iter().flatten();
-            let mut findings: Vec<Finding> =
-                errors.filter_map(|error| serde_json::from_value(error.clone()).ok()).collect();
+            let place = |value: &Value| {
+                value.as_u64().and_then(|place| u32::try_from(place).ok()).unwrap_or(0)
+            };
+            let mut findings: Vec<Finding> = errors
+                .map(|error| Finding {
+                    line: place(&error["line"]),
+                    column: place(&error["column"]),
+                    message: text(&error["detail"]).unwrap_or_default(),
+                })
+                .collect();
             if findings.is_empty() {
                 let message = text(&answer["detail"]).unwrap_or_else(|| "it is refused".to_owned());
                 findings.push(Finding { line: 0, column: 0, message });
             }
             return Judgement { findings, os: None, plugin: Err(String::new()) };
         }
-        let os = &answer["os"];
+        let os = &answer["template"]["os"];
         let part = |key: &str| text(&os[key]);
         let os = part("name").zip(part("version")).zip(part("arch"));
-        let plugin = text(&answer["plugin"]).or_else(|| text(&answer["plugin"]["id"]));
-        let missing = text(&answer["error"]).unwrap_or_else(|| "no plugin builds it".to_owned());
         Judgement {
             findings: Vec::new(),
             os: os.map(|((name, version), arch)| [name, version, arch]),
-            plugin: plugin.ok_or(missing),
+            plugin: text(&answer["plugin"]).ok_or_else(|| "no plugin builds it".to_owned()),
         }
     }
 }

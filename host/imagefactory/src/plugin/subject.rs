@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::elf::ElfFacts;
 use super::error::PluginError;
 
-/// Where packages put plugins, strongest first (plugin-abi.md 5.3).
+/// Where packages put plugins, strongest first.
 const FOLDERS: [&str; 4] = [
     "/etc/imagefactory/plugins.d",
     "/usr/local/lib64/imagefactory/plugins.d",

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use imagefactory_oauth::base_string::SignatureMethod;
 use imagefactory_oauth::signer::{Consumer, Unsigned, nonce};
 pub(super) use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, RANGE, WARNING};
+use reqwest::header::{AUTHORIZATION, WARNING};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Certificate, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::factory::Import;
 
 /// A daemon accepts connections at once, and answers before it builds anything.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Largest answer that is read: a log with its rotated part is the largest there is.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -73,6 +73,12 @@ pub(super) struct Client {
     consumer: Option<Consumer>,
 }
 
+/// An answer without an end of its own.
+pub(super) struct Stream {
+    response: Response,
+    url: String,
+}
+
 /// What came back.
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -86,7 +92,6 @@ impl Client {
         let base = base_address(flags.url.as_deref().unwrap_or_default())?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("imagefactory/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &flags.cacert {
@@ -109,20 +114,21 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, RemoteError> {
-        let mut request = self.request(method, path)?;
+        let mut request = self.request(method, path)?.timeout(ANSWER_TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
         self.send(request).await
     }
 
-    /// What there is from this byte on.
-    pub(super) async fn ask_from(&self, path: &str, from: u64) -> Result<Answer, RemoteError> {
-        let mut request = self.request(Method::GET, path)?;
-        if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
+    /// An answer that comes for as long as something happens.
+    pub(super) async fn stream(&self, path: &str) -> Result<Stream, RemoteError> {
+        let request = self.request(Method::GET, path)?;
+        let response = request.send().await.map_err(|cause| self.no_answer(cause))?;
+        if !response.status().is_success() {
+            return Err(self.read(response).await?.refusal());
         }
-        self.send(request).await
+        Ok(Stream { response, url: self.base.origin().ascii_serialization() })
     }
 
     /// Uploads a disk image.
@@ -159,11 +165,11 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, RemoteError> {
-        let failed = |cause: reqwest::Error| RemoteError::NoAnswer {
-            url: self.base.origin().ascii_serialization(),
-            cause: cause.without_url(),
-        };
-        let response = request.send().await.map_err(failed)?;
+        let response = request.send().await.map_err(|cause| self.no_answer(cause))?;
+        self.read(response).await
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Answer, RemoteError> {
         let status = response.status().as_u16();
         let warnings = response
             .headers()
@@ -171,24 +177,31 @@ impl Client {
             .iter()
             .filter_map(|value| value.to_str().ok().map(warning_text))
             .collect();
-        let body = bounded(response).await?.map_err(failed)?;
-        Ok(Answer { status, body, warnings })
-    }
-}
-
-/// The body, unless it is too long.
-async fn bounded(mut response: Response) -> Result<Result<Vec<u8>, reqwest::Error>, RemoteError> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|cause| self.no_answer(cause))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 let what = format!("it has more than {ANSWER_BYTES_MAX} bytes");
                 return Err(RemoteError::NotUnderstood(what));
             }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(Ok(body)),
-            Err(error) => return Ok(Err(error)),
+            body.extend_from_slice(&chunk);
         }
+        Ok(Answer { status, body, warnings })
+    }
+
+    fn no_answer(&self, cause: reqwest::Error) -> RemoteError {
+        let url = self.base.origin().ascii_serialization();
+        RemoteError::NoAnswer { url, cause: cause.without_url() }
+    }
+}
+
+impl Stream {
+    /// The next piece; `None` = the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, RemoteError> {
+        let chunk = self.response.chunk().await.map_err(|cause| RemoteError::NoAnswer {
+            url: self.url.clone(),
+            cause: cause.without_url(),
+        })?;
+        Ok(chunk.map(|bytes| bytes.to_vec()))
     }
 }
 

@@ -3,7 +3,8 @@
 //! - [`client`]: addresses, TLS, signatures, and what answers mean
 //! - here: which request each wish of a command is
 //!
-//! Nothing is kept here but which kind an image is; the daemon is asked again each time.
+//! Nothing is kept here but which kind an image is, and logs that are being followed; the daemon is
+//! asked again each time.
 
 mod client;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub(crate) use client::RemoteError;
-use client::{Answer, Client, Method};
+use client::{Client, Method, Stream};
 use imagefactory_dispatch::requests::{CredentialsGiven, MadeFrom};
 use imagefactory_model::image::ImageKind;
 use serde_json::{Map, Value, json};
@@ -34,12 +35,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct RemoteFactory {
     client: Client,
     kinds: Mutex<HashMap<Uuid, ImageKind>>,
+    /// Logs that are followed; `None` = it ended.
+    logs: tokio::sync::Mutex<HashMap<Uuid, Option<Stream>>>,
 }
 
 impl RemoteFactory {
     /// Nothing is sent yet.
     pub(crate) fn connect(flags: &DaemonFlags) -> Result<RemoteFactory, CommandError> {
-        Ok(RemoteFactory { client: Client::new(flags)?, kinds: Mutex::default() })
+        Ok(RemoteFactory {
+            client: Client::new(flags)?,
+            kinds: Mutex::default(),
+            logs: Default::default(),
+        })
     }
 
     /// Judges a template as the daemon would.
@@ -77,6 +84,26 @@ impl RemoteFactory {
 
     async fn existing_path(&self, id: Uuid) -> Result<String, CommandError> {
         self.path_of(id).await?.ok_or(CommandError::NoSuchImage(id))
+    }
+
+    /// What came of the followed log since; empty after a moment without anything, and at its end.
+    async fn followed_log(&self, id: Uuid) -> Result<Vec<u8>, CommandError> {
+        let mut streams = self.logs.lock().await;
+        if !streams.contains_key(&id) {
+            let path = format!("{}/log?follow=true", self.existing_path(id).await?);
+            streams.insert(id, Some(self.client.stream(&path).await?));
+        }
+        let Some(stream) = streams.get_mut(&id) else { return Ok(Vec::new()) };
+        let Some(open) = stream else { return Ok(Vec::new()) };
+        match tokio::time::timeout(LOOK_AGAIN, open.next()).await {
+            Ok(Ok(Some(bytes))) => Ok(bytes),
+            Ok(Ok(None)) => {
+                *stream = None;
+                Ok(Vec::new())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     async fn list(&self, kind: ImageKind, spec: &FetchSpec) -> Result<Vec<Uuid>, CommandError> {
@@ -208,17 +235,14 @@ impl Factory for RemoteFactory {
     }
 
     async fn log(&self, id: Uuid, position: &mut LogPosition) -> Result<Vec<u8>, CommandError> {
-        let path = format!("{}/log", self.existing_path(id).await?);
-        let Answer { status, body, .. } = self.client.ask_from(&path, position.bytes_read).await?;
-        let bytes = match status {
-            206 => body,
-            // The whole log: what was read already is left out.
-            200 => body
-                .get(usize::try_from(position.bytes_read).unwrap_or(usize::MAX)..)
-                .unwrap_or_default()
-                .to_vec(),
-            // Nothing beyond, or no log yet.
-            _ => Vec::new(),
+        let bytes = match position.follows {
+            true => self.followed_log(id).await?,
+            false => {
+                let path = format!("{}/log", self.existing_path(id).await?);
+                let answer = self.client.ask(Method::GET, &path, None).await?.success()?;
+                let read = usize::try_from(position.bytes_read).unwrap_or(usize::MAX);
+                answer.body.get(read..).unwrap_or_default().to_vec()
+            }
         };
         position.bytes_read += bytes.len() as u64;
         Ok(bytes)
