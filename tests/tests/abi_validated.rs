@@ -1,6 +1,6 @@
 //! The plugins that need no SDK, held to every duty of docs/PLUGIN_ABI.md: `imagefactory plugin
-//! validate`, all levels, on the C mocks, the C++ fixture and the template for authors; levels 1 and
-//! 2 on every frozen plugin, which cannot know duties that were added since. That the validator
+//! validate`, all levels, on the C mocks, the C++ fixture and the template for authors; levels 1
+//! and 2 on every frozen plugin, which cannot know duties that were added since. That the validator
 //! notices what is broken is its own test's business.
 
 #![allow(

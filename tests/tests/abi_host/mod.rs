@@ -56,8 +56,8 @@ impl Plugin {
         ask(self.negotiate, host_abi_min, host_abi_max)
     }
 
-    /// Asks with a struct that states `stated` bytes (at most 64); those behind the first 48 are 0xa5.
-    /// Answers the status and the struct afterwards.
+    /// Asks with a struct that states `stated` bytes (at most 64); those behind the first 48 are
+    /// 0xa5. Answers the status and the struct afterwards.
     pub(crate) fn negotiate_stating(&self, stated: u32) -> (i32, Sized64) {
         let mut question =
             Sized64 { known: question(abi::IMGF_ABI_1_0, abi::IMGF_ABI_1_0), tail: [0xa5; 16] };
