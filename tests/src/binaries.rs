@@ -16,6 +16,11 @@ pub fn stage_runner() -> PathBuf {
     built("imagefactory-stage-runner").join("imagefactory-stage-runner")
 }
 
+/// The daemon's program.
+pub fn daemon() -> PathBuf {
+    built("imagefactoryd").join("imagefactoryd")
+}
+
 /// The command line's program.
 pub fn imagefactory() -> PathBuf {
     built("imagefactory").join("imagefactory")

@@ -174,7 +174,7 @@ pub fn debian_mirror() -> Option<String> {
 }
 
 /// A folder that stages of other users may pass through.
-fn open_passage(folder: &Path) {
+pub fn open_passage(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder, mode).expect("its mode can be set");
@@ -193,12 +193,18 @@ pub fn install_mocks(plugins_d: &Path) {
     }
 }
 
-/// A configuration that keeps everything below `folder`.
-pub fn configuration(folder: &Path) -> FactoryConfiguration {
+/// The folder of MockCloud's ledger below `folder`, writable for every stage.
+pub fn ledger_folder(folder: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let ledger = folder.join("ledger");
     std::fs::create_dir_all(&ledger).expect("a folder");
     std::fs::set_permissions(&ledger, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    ledger
+}
+
+/// A configuration that keeps everything below `folder`.
+pub fn configuration(folder: &Path) -> FactoryConfiguration {
+    let ledger = ledger_folder(folder);
     // SAFETY: geteuid has no preconditions and cannot fail.
     let uid = unsafe { libc::geteuid() };
     let credentials = BTreeMap::from([("mock".to_owned(), "a configured secret".to_owned())]);

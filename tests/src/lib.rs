@@ -31,3 +31,6 @@ pub mod stage_rig;
 
 /// A whole factory in the test's process.
 pub mod factory;
+
+/// The real daemon as a process, and a client for it.
+pub mod daemon;
