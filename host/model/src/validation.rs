@@ -91,11 +91,12 @@ pub struct Scenario {
     pub endpoint_codes: BTreeMap<String, Vec<i32>>,
 }
 
-/// Placeholder in `provider`, `parameters`, `credentials` and `config`: an empty folder in which
-/// the plugin keeps what stands for outside resources, one file each. It outlives the operations
-/// of one probe, and its files are counted.
+/// Placeholder in `provider`, `parameters` and `config`: an empty folder in which the plugin keeps
+/// what stands for outside resources, one file each. It outlives the operations of one run, and
+/// its files are counted.
 pub const LEDGER_PLACEHOLDER: &str = "${LEDGER}";
-/// Placeholder: `http://127.0.0.1:PORT` of the validator's own misbehaving provider.
+/// Placeholder in `provider` and `parameters`: `http://127.0.0.1:PORT` of the validator's own
+/// misbehaving provider.
 pub const ENDPOINT_PLACEHOLDER: &str = "${ENDPOINT}";
 
 /// One line of a validating runner.

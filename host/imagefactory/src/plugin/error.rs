@@ -70,7 +70,8 @@ pub(crate) enum PluginError {
     },
     /// The id cannot be one.
     #[error(
-        "{id:?} is no plugin id: letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 64"
+        "{id:?} is no plugin id: letters, digits, '.', '_' and '-', beginning with a letter or \
+         digit, at most 64"
     )]
     BadId {
         /// As given.

@@ -13,7 +13,8 @@ pub(crate) fn junit(report: &Report) -> String {
     };
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let suite = format!(
-        "<testsuite name=\"imagefactory plugin validate {}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{}\">",
+        "<testsuite name=\"imagefactory plugin validate {}\" tests=\"{}\" failures=\"{}\" \
+         errors=\"{}\" skipped=\"{}\" time=\"{}\">",
         escaped(report.plugin_id()),
         report.rules.len(),
         of(&[Outcome::Failed]),
@@ -43,7 +44,8 @@ pub(crate) fn junit(report: &Report) -> String {
         };
         writeln!(
             text,
-            "  <testcase classname=\"imagefactory.plugin.{}\" name=\"{} {}\" time=\"{}\">{body}</testcase>",
+            "  <testcase classname=\"imagefactory.plugin.{}\" name=\"{} {}\" \
+             time=\"{}\">{body}</testcase>",
             rule.group,
             rule.id,
             escaped(rule.title),

@@ -132,7 +132,8 @@ pub(crate) fn exports_its_entry(subject: &Subject, seen: &mut Seen) {
     if !others.is_empty() {
         let shown = others.iter().take(6).copied().collect::<Vec<_>>().join(", ");
         seen.advise(format!(
-            "it exports {} other symbols ({shown}); compile with -fvisibility=hidden and link with a version script",
+            "it exports {} other symbols ({shown}); compile with -fvisibility=hidden and link with \
+             a version script",
             others.len()
         ));
     }
@@ -161,7 +162,8 @@ pub(crate) fn has_no_run_path(subject: &Subject, seen: &mut Seen) {
     for path in &facts.run_paths {
         if path.contains("$ORIGIN") || path.contains("${ORIGIN}") {
             seen.failed(format!(
-                "its run path {path} has $ORIGIN; the library is loaded by descriptor, so it would mean /proc/self/fd"
+                "its run path {path} has $ORIGIN; the library is loaded by descriptor, so it would \
+                 mean /proc/self/fd"
             ));
         } else if !Path::new(path).starts_with(subject.folder()) {
             seen.failed(format!(
@@ -207,7 +209,7 @@ fn library_folders(facts: &ElfFacts) -> Vec<PathBuf> {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
             match line.strip_prefix("include ") {
-                // Debian and Fedora both include `ld.so.conf.d/*.conf`; other patterns do not occur.
+                // Debian and Fedora include `ld.so.conf.d/*.conf`; no other pattern occurs.
                 Some(pattern) => {
                     let folder = Path::new("/etc")
                         .join(Path::new(pattern.trim()).parent().unwrap_or(Path::new("")));
@@ -240,7 +242,8 @@ pub(crate) fn fits_the_c_library(subject: &Subject, seen: &mut Seen) {
     seen.note(format!("the highest required version of glibc is {}.{}", highest.0, highest.1));
     if let Some(own) = own_glibc().filter(|own| *own < highest) {
         seen.failed(format!(
-            "it requires glibc {}.{}, this machine has {}.{}; build it on the oldest release that it is for",
+            "it requires glibc {}.{}, this machine has {}.{}; build it on the oldest release that \
+             it is for",
             highest.0, highest.1, own.0, own.1
         ));
     }

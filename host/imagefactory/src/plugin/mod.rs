@@ -5,8 +5,8 @@
 //! - [`describe`]: what a plugin is, or why it does not load
 //! - [`scaffold`]: a new plugin that builds and validates
 //!
-//! This program never loads a plugin. The command line is defined here and run by [`run`]; the other
-//! commands stand beside it in `cli.rs`.
+//! This program never loads a plugin. The command line is defined here and run by [`run`]; the
+//! other commands stand beside it in `cli.rs`.
 
 mod describe;
 mod elf;
@@ -74,7 +74,7 @@ pub(crate) struct DescribeArguments {
 pub(crate) struct ValidateArguments {
     /// Manifest (.json), library (.so) with its manifest beside it, or id
     plugin: String,
-    /// 1: files, load, describe; 2: and life cycle, operations; 3: and faults, cancel; 4: and hygiene
+    /// 1: files, load, describe; 2: life cycle, operations too; 3: faults, cancel; 4: hygiene
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     level: u8,
     /// Only rules whose id begins with or matches this: IMGF-P-1, 101, '5..$'
@@ -84,13 +84,15 @@ pub(crate) struct ValidateArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// For each rule, in seconds
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// How long a cancelled operation may take, in seconds; plugin.h allows 10
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     cancel_grace: f64,
     /// How often create and destroy are repeated
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    #[arg(long, default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     rounds: u32,
     /// At how many points each operation is disturbed
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -1,7 +1,7 @@
 //! `imagefactory plugin new`: a folder with a plugin that builds, loads and validates.
 //!
-//! The C plugin is the example of the SDK (`plugin-sdk/examples/c`) with its names replaced, so that
-//! what authors begin with is what the tests of the SDK build. The Rust one stands in
+//! The C plugin is the example of the SDK (`plugin-sdk/examples/c`) with its names replaced, so
+//! that what authors begin with is what the tests of the SDK build. The Rust one stands in
 //! `scaffold_rust/`. Existing folders are never touched.
 
 use std::path::{Path, PathBuf};

@@ -68,9 +68,8 @@ pub(crate) fn scenario_of(subject: &Subject) -> Result<Scenario, PluginError> {
         Value::String(text) => text,
         other => other.to_string(),
     });
-    let texts = [provider.as_deref(), fixtures.credentials.as_deref()];
     let parameters = Value::Object(fixtures.parameters.clone()).to_string();
-    let uses_endpoint = texts.iter().flatten().any(|text| text.contains(ENDPOINT_PLACEHOLDER))
+    let uses_endpoint = provider.as_ref().is_some_and(|text| text.contains(ENDPOINT_PLACEHOLDER))
         || parameters.contains(ENDPOINT_PLACEHOLDER);
     Ok(Scenario {
         operations: fixtures.operations.unwrap_or_else(|| default_operations(subject)),

@@ -133,7 +133,8 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, PluginError> {
     use std::io::Read;
     let file = |source| PluginError::File { path: path.to_owned(), source };
     let mut text = Vec::new();
-    let limit = MANIFEST_BYTES_MAX as u64 + 1; // one more, so that the parser sees that it is too long
+    // One more, so that the parser sees that it is too long.
+    let limit = MANIFEST_BYTES_MAX as u64 + 1;
     std::fs::File::open(path).map_err(file)?.take(limit).read_to_end(&mut text).map_err(file)?;
     Ok(text)
 }

@@ -346,7 +346,10 @@ impl Run<'_> {
 
     /// What a cloud plugin would have asked for: one small file.
     fn deliver_content(&self) {
-        const CONTENT: &str = r#"{"files":[{"name":"/etc/imagefactory-validate","type":"raw","file":"validated\n"}]}"#;
+        const CONTENT: &str = concat!(
+            r#"{"files":[{"name":"/etc/imagefactory-validate","#,
+            r#""type":"raw","file":"validated\n"}]}"#
+        );
         self.bench.report.phase("add_cloud_plugin_content");
         self.host.begin(Operation::CreateTargetImage);
         let arena = Arena::default();

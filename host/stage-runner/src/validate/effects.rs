@@ -86,7 +86,7 @@ pub(super) fn runs_each_hook_alone(bench: &Bench) {
             for broken in broken {
                 bench.report.failed(format!("{} {way}: {broken}", hook.name()));
             }
-            std::fs::remove_file(run.output_image()).ok(); // there is none where nothing was written
+            std::fs::remove_file(run.output_image()).ok(); // there may be none
         }
     }
 }
@@ -158,13 +158,15 @@ fn compare_attempts(bench: &Bench, (one, two): (&Returned, &Returned), made: (us
     };
     if let Some(new) = tokens(two).difference(&tokens(one)).next() {
         bench.report.failed(format!(
-            "{name} again with the same stage_id journals a new token {new:?} instead of taking over"
+            "{name} again with the same stage_id journals a new token {new:?} instead of \
+             taking over"
         ));
     }
     let (before, after) = (identifier_of(one), identifier_of(two));
     if before != after {
         bench.report.failed(format!(
-            "{name} again with the same stage_id: identifier_on_provider {after:?} instead of {before:?}"
+            "{name} again with the same stage_id: identifier_on_provider {after:?} instead of \
+             {before:?}"
         ));
     }
 }
@@ -250,7 +252,7 @@ pub(super) fn keeps_no_input(bench: &Bench) {
         for time in ["first", "second"] {
             bench.report.phase(format!("{} the {time} time", operation.name()));
             run.operation(operation);
-            std::fs::remove_file(run.output_image()).ok(); // there is none where nothing was written
+            std::fs::remove_file(run.output_image()).ok(); // there may be none
         }
         run.destroy();
     }

@@ -128,7 +128,7 @@ pub(super) fn stands_a_full_disk(bench: &Bench) {
             return;
         }
         let returned = run.operation(operation);
-        setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum }).ok(); // back to where it was
+        setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum }).ok(); // back again
         let when = format!("no file could grow beyond {limit} bytes");
         expect_one_of(bench, &returned, &[IMGF_E_IO, IMGF_E_QUOTA, IMGF_E_UNAVAILABLE], &when);
         if returned.code == IMGF_OK && size(&run.output_image()) < whole {

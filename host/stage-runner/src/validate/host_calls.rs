@@ -269,7 +269,11 @@ unsafe extern "C" fn journal(ctx: *mut c_void, e: *const imgf_journal_entry) -> 
         let announced = super::stage_input::open_entries(&state.recorded().journal).len();
         if resources > announced {
             let token = &entry.token;
-            state.violates(310, format!("at WILL_CREATE of {token} there were {resources} outside resources already, and {announced} announced"));
+            let text = format!(
+                "at WILL_CREATE of {token} there were {resources} outside resources already, and \
+                 {announced} announced"
+            );
+            state.violates(310, text);
         }
     }
     state.recorded().journal.push(entry);

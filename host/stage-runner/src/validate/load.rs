@@ -69,7 +69,7 @@ fn load_time(bench: &Bench) -> Option<Duration> {
             let loaded = load_entry(&bench.order.plugin.library).is_ok();
             let nanos = started.elapsed().as_nanos() as u64;
             if loaded {
-                rustix::io::write(&writer, &nanos.to_ne_bytes()).ok(); // the parent sees a short read
+                rustix::io::write(&writer, &nanos.to_ne_bytes()).ok(); // else: a short read
             }
             // SAFETY: the child's only way out.
             unsafe { libc::_exit(0) }
@@ -112,8 +112,10 @@ pub(super) fn negotiates_ranges(bench: &Bench) {
         let code = ask(entry, &mut n);
         if code != IMGF_OK || n.plugin.is_null() {
             bench.report.failed(format!(
-                "the range {} (flags {flags:#x}) holds 1.0, but the answer is {code} and plugin {:p}",
-                range(min, max), n.plugin
+                "the range {} (flags {flags:#x}) holds 1.0, but the answer is {code} and \
+                 plugin {:p}",
+                range(min, max),
+                n.plugin
             ));
         } else if n.chosen_abi < min || n.chosen_abi > max {
             let chosen = version(n.chosen_abi);
@@ -126,7 +128,8 @@ pub(super) fn negotiates_ranges(bench: &Bench) {
         let code = ask(entry, &mut n);
         if code != IMGF_E_ABI {
             bench.report.failed(format!(
-                "no version in {} is spoken today, so the answer must be IMGF_E_ABI (14), not {code}",
+                "no version in {} is spoken today, so the answer must be IMGF_E_ABI (14), not \
+                 {code}",
                 range(min, max)
             ));
         }

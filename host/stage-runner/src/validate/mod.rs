@@ -2,7 +2,7 @@
 //! or call plugin code.
 //!
 //! `imagefactory-stage-runner --validate` reads one [`ProbeOrder`] (one rule, one plugin) from
-//! standard input, forks an inner process that does what plugin-abi.md 4.3 says for this rule with a
+//! standard input, forks an inner process that tries the rule (docs/guides/validator.md) with a
 //! mock host, and writes [`ProbeLine`]s to standard output. Rules without plugin code (the files)
 //! and everything that people read live in `host/imagefactory/src/plugin`.
 //! Read on in the order of the `mod` lines.
@@ -67,7 +67,7 @@ const ORDER_BYTES_MAX: u64 = 16 << 20;
 /// One rule: reports what it finds; no finding is success.
 type Probe = fn(&Bench);
 
-/// Which function tries which rule, by its number in plugin-abi.md 4.3.
+/// Which function tries which rule, by its number (docs/guides/validator.md).
 const PROBES: &[(u16, Probe)] = &[
     (101, load::loads),
     (102, load::loads_fast),
@@ -135,7 +135,8 @@ pub fn main() -> ExitCode {
         Ok(order) => order,
         Err(error) => {
             eprintln!(
-                "imagefactory-stage-runner {ARGUMENT} is started by `imagefactory plugin validate`: {error}"
+                "imagefactory-stage-runner {ARGUMENT}: {error} (`imagefactory plugin validate` \
+                 starts this)"
             );
             return ExitCode::from(2);
         }

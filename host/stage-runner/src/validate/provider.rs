@@ -67,7 +67,8 @@ fn serve(mut connection: TcpStream, answer: u16) -> std::io::Result<()> {
             let length = body.len();
             write!(
                 connection,
-                "HTTP/1.1 {status} Validator\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                "HTTP/1.1 {status} Validator\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             )
         }
     }

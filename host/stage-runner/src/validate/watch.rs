@@ -277,7 +277,7 @@ fn bury_descendants(ended: &Ended) -> Vec<String> {
                 names.push(name);
             }
             if let Some(pid) = Pid::from_raw(pid) {
-                rustix::process::kill_process(pid, Signal::KILL).ok(); // fails only if it ended meanwhile
+                rustix::process::kill_process(pid, Signal::KILL).ok(); // it may be gone
             }
         }
         std::thread::sleep(Duration::from_millis(2));
