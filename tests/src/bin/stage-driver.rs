@@ -263,9 +263,8 @@ fn failed(failure: StageFailure) -> Failure {
 }
 
 async fn remove(folders: &StageFolders) {
-    for dir in [&folders.work_dir, &folders.stage_dir] {
-        std::fs::remove_dir_all(dir).expect("the stage's folders can be removed");
-    }
+    folders.remove_attempt().expect("the attempt's folders can be removed");
+    folders.remove_stage().expect("the stage's folder can be removed");
 }
 
 /// A daemon that grants nothing: whatever a plugin is told, it got against the rules.

@@ -70,7 +70,8 @@ fn a_plugin_that_kills_itself_fails_at_the_latest_at_its_deadline() {
 
 #[test]
 fn a_plugin_that_jumps_out_of_its_operation_fails() {
-    let codes = [PluginCrash, PluginAbort, PluginProtocol, PluginTimeout];
+    // Wherever it lands: here it fell into the next function of the fixture, which kills itself.
+    let codes = [PluginCrash, PluginAbort, PluginProtocol, PluginTimeout, Interrupted];
     check_endless_sin("jump_out", &CONFINED, Failure(&codes, &[]));
 }
 

@@ -121,7 +121,8 @@ fn check_one(
     assert!(breaches.is_empty(), "{sin} in {situation:?}:\n  {breaches}\n{told:#?}");
     let ended = ended.expect("a daemon without a report is a breach");
     if let Err(why) = judge(sin, &ended, wanted) {
-        panic!("{sin} in {situation:?}: {why}\n{told:#?}", told = (&ended.end, &ended.lines));
+        let Ended { end, lines, milliseconds, .. } = &ended;
+        panic!("{sin} in {situation:?}, {milliseconds} ms: {why}\n{end:#?}\n{lines:#?}");
     }
     Some(ended)
 }
