@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use imagefactory_model::frames::ResourceLimits;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cgroup_mounts::{unified_folder, v1_folder};
+
 /// Where leaves can be made, found once at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CgroupPlaces {
@@ -60,7 +62,7 @@ impl CgroupPlaces {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mut places = CgroupPlaces::default();
         for controller in Controller::ALL {
-            if let Some(dir) = v1_folder(&mounts, &own, controller) {
+            if let Some(dir) = v1_folder(&mounts, &own, controller.name()) {
                 match probe(&dir) {
                     Ok(()) => places.v1.push((controller, dir)),
                     Err(error) => places.missing.push(not_writable(&dir, &error)),
@@ -385,81 +387,10 @@ fn is_delegated(dir: &Path) -> bool {
     })
 }
 
-/// Our folder in the v1 hierarchy of a controller.
-fn v1_folder(mountinfo: &str, own: &str, controller: Controller) -> Option<PathBuf> {
-    let mount = mountinfo.lines().filter_map(CgroupMount::parse).find(|mount| {
-        mount.kind == "cgroup" && mount.options.split(',').any(|option| option == controller.name())
-    })?;
-    let path = own.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        controllers.split(',').any(|found| found == controller.name()).then_some(path)
-    })?;
-    mount.folder(path)
-}
-
-/// Our folder in the v2 hierarchy.
-fn unified_folder(mountinfo: &str, own: &str) -> Option<PathBuf> {
-    let mut mounts = mountinfo.lines().filter_map(CgroupMount::parse);
-    let mount = mounts.find(|mount| mount.kind == "cgroup2")?;
-    mount.folder(own.lines().find_map(|line| line.strip_prefix("0::"))?)
-}
-
-/// A line of mountinfo that mounts cgroups.
-struct CgroupMount<'a> {
-    kind: &'a str,
-    root: &'a str,
-    point: &'a str,
-    options: &'a str,
-}
-
-impl<'a> CgroupMount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let mut after = after.split(' ');
-        let (root, point) = (before.next()?, before.next()?);
-        let kind = after.next()?;
-        let options = after.nth(1)?;
-        kind.starts_with("cgroup").then_some(CgroupMount { kind, root, point, options })
-    }
-
-    /// Where `path` of the hierarchy is seen; `None` = it lies outside of what is mounted here.
-    fn folder(&self, path: &str) -> Option<PathBuf> {
-        let below = Path::new(path).strip_prefix(self.root).ok()?;
-        Some(if below == Path::new("") {
-            PathBuf::from(self.point)
-        } else {
-            Path::new(self.point).join(below)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
-
-    const HYBRID: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-36 31 0:33 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-39 31 0:36 /docker/7 /sys/fs/cgroup/cpu,pids rw,relatime shared:9 - cgroup cgroup rw,cpu,pids
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-";
-
-    #[test]
-    fn own_folders_are_found_in_v1_hybrid_and_v2() {
-        let own = "8:cpu,pids:/docker/7/inner\n4:memory:/\n0::/user.slice\n";
-        let check = |controller, want: Option<&str>| {
-            assert_eq!(v1_folder(HYBRID, own, controller), want.map(PathBuf::from));
-        };
-        check(Controller::Memory, Some("/sys/fs/cgroup/memory"));
-        check(Controller::Pids, Some("/sys/fs/cgroup/cpu,pids/inner"));
-        check(Controller::Freezer, None);
-        let unified = unified_folder(HYBRID, own);
-        assert_eq!(unified, Some(PathBuf::from("/sys/fs/cgroup/unified/user.slice")));
-        assert_eq!(v1_folder(HYBRID, "8:pids:/elsewhere\n", Controller::Pids), None);
-    }
 
     /// Runs only the half that this machine offers; each half says so in its name when it is absent.
     #[test]

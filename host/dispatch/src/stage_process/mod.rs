@@ -29,6 +29,7 @@ mod image_format;
 mod output;
 
 mod cgroup;
+mod cgroup_mounts;
 mod process_table;
 mod spawn;
 mod wire;

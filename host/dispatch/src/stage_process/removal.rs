@@ -229,7 +229,7 @@ mod tests {
             fs::write(tree.join(format!("file-{number}")), "").unwrap();
         }
         for locked in ["locked/inner", "locked"] {
-            fs::set_permissions(tree.join(locked), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(locked), fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && outside.join("kept").exists());
