@@ -1,5 +1,12 @@
 //! Good plugins pass: the mocks in Rust and in C, and what `plugin new` writes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 #[path = "abi_build/mod.rs"]
 mod abi_build;
 mod validator_rig;

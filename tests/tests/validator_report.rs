@@ -1,5 +1,12 @@
 //! What `imagefactory plugin validate` and `describe` print and how they exit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod validator_rig;
 
 use imagefactory_tests::fixture_plugins::fixture_folder;
