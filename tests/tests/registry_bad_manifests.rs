@@ -1,4 +1,5 @@
-//! Bad manifests, with real files: each is listed with its reason, and the rest of the factory works.
+//! Bad manifests, with real files: each is listed with its reason, and the rest of the factory
+//! works.
 
 #![allow(
     clippy::unwrap_used,

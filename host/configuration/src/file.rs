@@ -1,8 +1,8 @@
 //! `imagefactory.conf`: a flat JSON object with the original's keys, and ours beside them.
 //!
-//! An original file loads unchanged: keys that meant something there and mean nothing here are known
-//! and ignored. Keys that nobody knows are warned of, with the nearest known name. Hyphens and
-//! underscores are the same, as on the command line.
+//! An original file loads unchanged: keys that meant something there and mean nothing here are
+//! known and ignored. Keys that nobody knows are warned of, with the nearest known name. Hyphens
+//! and underscores are the same, as on the command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use crate::ConfigurationError;
 /// Largest file: some hundred clients and credentials fit many times.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// What the file says; `None` = nothing. Debug shows no secret: clients and credentials are left out.
+/// What the file says; `None` = nothing. Debug shows no secret: clients and credentials are left
+/// out.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ConfigurationFile {

@@ -1,4 +1,5 @@
-//! How daemon and command line are told what to do: `imagefactory.conf` and flags, one set of names.
+//! How daemon and command line are told what to do: `imagefactory.conf` and flags, one set of
+//! names.
 //!
 //! - [`file`]: the JSON file, with the original's keys
 //! - [`flags`]: the flags that both programs share

@@ -9,8 +9,8 @@
 //!                                                           └─ else: failed for good
 //! ```
 //!
-//! Which stages there are is the pipeline's business; what a process is, the supervisor's. The rules of
-//! what counts as a try are plugin-abi.md 3.4.
+//! Which stages there are is the pipeline's business; what a process is, the supervisor's. The
+//! rules of what counts as a try are plugin-abi.md 3.4.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -187,8 +187,8 @@ impl Engine {
         Err(StageEnd::Failed(failure))
     }
 
-    /// One process. `stage` is whose token, journal and checkpoints it works with: the record's own,
-    /// or the one that it cleans up after.
+    /// One process. `stage` is whose token, journal and checkpoints it works with: the record's
+    /// own, or the one that it cleans up after.
     async fn attempt(
         &self,
         context: &OrderContext,

@@ -1,7 +1,8 @@
 //! The log of one image while it is worked on: supervisor's events become lines of its `build.log`.
 //!
-//! Lines read `2026-11-21T22:07:13.123Z info create_base_image: text`. Writing is file work: a thread of its
-//! own does it, fed through a bounded channel, so that a slow disk slows the log and not the stage.
+//! Lines read `2026-11-21T22:07:13.123Z info create_base_image: text`. Writing is file work: a
+//! thread of its own does it, fed through a bounded channel, so that a slow disk slows the log and
+//! not the stage.
 
 use imagefactory_model::stage::{LogLevel, LogLine, LogSource};
 use imagefactory_store::logs::{LogFiles, LogWriter};
@@ -10,7 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// Lines that may wait for the disk. The supervisor bounds a stage's lines; beyond this they are lost.
+/// Lines that may wait for the disk. The supervisor bounds a stage's lines; beyond this they are
+/// lost.
 const LINES_WAITING_MAX: usize = 4096;
 
 /// Appends to the log of one image. Cheap to clone; the file is closed with the last clone.

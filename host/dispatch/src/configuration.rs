@@ -1,5 +1,5 @@
-//! How this factory works: everything that the engine is told, whoever tells it (the daemon's file, the
-//! command line's flags, a test). Pure values with the packaged defaults.
+//! How this factory works: everything that the engine is told, whoever tells it (the daemon's file,
+//! the command line's flags, a test). Pure values with the packaged defaults.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,8 +59,8 @@ pub struct StageIds {
 
 impl Default for StageIds {
     fn default() -> Self {
-        // Far above /etc/subuid's usual start (100000) and below systemd-nspawn's range (1879048192,
-        // systemd's UIDS-GIDS document); the group is the first id of the range.
+        // Far above /etc/subuid's usual start (100000) and below systemd-nspawn's range
+        // (1879048192, systemd's UIDS-GIDS document); the group is the first id of the range.
         StageIds { uid_first: 1_610_612_736, slots: 256, gid: 1_610_612_735 }
     }
 }

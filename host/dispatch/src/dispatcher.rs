@@ -1,8 +1,9 @@
 //! The door of the engine: orders are taken here, recorded before the answer, and worked on.
 //!
-//! Used by the daemon and, in process, by the command line. A function here checks what can be checked
-//! at once (is there such an image, does a plugin serve the target), records images and orders together,
-//! and starts one task for each order. What the client was told is durable before it is told.
+//! Used by the daemon and, in process, by the command line. A function here checks what can be
+//! checked at once (is there such an image, does a plugin serve the target), records images and
+//! orders together, and starts one task for each order. What the client was told is durable before
+//! it is told.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,8 +8,9 @@
 //! deletion        delete_from_provider
 //! ```
 //!
-//! A stage that the plugin does not offer (`?`) is skipped, as the original did with missing methods.
-//! Every function here can be run again after a crash: stages that succeeded answer from their record.
+//! A stage that the plugin does not offer (`?`) is skipped, as the original did with missing
+//! methods. Every function here can be run again after a crash: stages that succeeded answer from
+//! their record.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -400,7 +401,8 @@ impl Engine {
         Ok(properties)
     }
 
-    /// What `target_content.xml` adds for this target and operating system; the file need not exist.
+    /// What `target_content.xml` adds for this target and operating system; the file need not
+    /// exist.
     fn target_content(
         &self,
         build: &Build,

@@ -1,8 +1,8 @@
 //! Places to build in: how many orders are worked on at once, by kind and target.
 //!
-//! The original had `max_concurrent_local_sessions` and `max_concurrent_ec2_sessions`; both stand, and
-//! the latter is one case of a limit for each target. An order takes its places in a fixed order
-//! (target first, then local), so two orders can never wait for each other.
+//! The original had `max_concurrent_local_sessions` and `max_concurrent_ec2_sessions`; both stand,
+//! and the latter is one case of a limit for each target. An order takes its places in a fixed
+//! order (target first, then local), so two orders can never wait for each other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

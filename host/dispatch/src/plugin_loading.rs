@@ -1,8 +1,8 @@
 //! Finds the plugins and has each described once, in the background, in a runner process.
 //!
-//! A description is kept until the library's file changes; a plugin that crashes while it is described
-//! is quarantined with the reason. Orders need not wait: an undescribed plugin is taken by its manifest's
-//! word.
+//! A description is kept until the library's file changes; a plugin that crashes while it is
+//! described is quarantined with the reason. Orders need not wait: an undescribed plugin is taken
+//! by its manifest's word.
 
 use std::path::PathBuf;
 
@@ -17,8 +17,8 @@ use crate::stage_process::IdentityLease;
 const AT_ONCE: usize = 2;
 
 impl Dispatcher {
-    /// Reads the manifests anew (at start, and on SIGHUP) and describes what is new in the background.
-    /// Running stages keep the plugin that they have.
+    /// Reads the manifests anew (at start, and on SIGHUP) and describes what is new in the
+    /// background. Running stages keep the plugin that they have.
     pub async fn load_plugins(&self) {
         let engine = std::sync::Arc::clone(self.engine());
         let cache = self.description_cache();

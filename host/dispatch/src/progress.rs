@@ -1,7 +1,7 @@
 //! The one place where an image's state changes: recorded first, then published.
 //!
-//! Everything else computes an [`ImageStep`] and hands it here. A client that reacts to a callback or
-//! an event must find the new state in the store, so nothing is published before it is recorded.
+//! Everything else computes an [`ImageStep`] and hands it here. A client that reacts to a callback
+//! or an event must find the new state in the store, so nothing is published before it is recorded.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! After a crash: what is left of dead processes is ended, swept and resumed (plugin-abi.md 3.4).
 //!
-//! Orders whose owner lives are left alone: a command line may build beside a daemon. For the others:
-//! fence what may still run, remove what it left half, and hand the orders back to be worked on. Runs
-//! before the first new order, and again whenever another process of this store has died.
+//! Orders whose owner lives are left alone: a command line may build beside a daemon. For the
+//! others: fence what may still run, remove what it left half, and hand the orders back to be
+//! worked on. Runs before the first new order, and again whenever another process of this store has
+//! died.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use uuid::Uuid;
 use crate::engine::Engine;
 use crate::stage_process::{SpawnedAttempt, StageFolders, fence};
 
-/// How long a killed process of an earlier attempt may take to go: longer means that it hangs in the
-/// kernel, and its order waits for the next start.
+/// How long a killed process of an earlier attempt may take to go: longer means that it hangs in
+/// the kernel, and its order waits for the next start.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sealed credentials are written a moment before their order is recorded.

@@ -1,4 +1,5 @@
-//! The services of one attempt, answered from the store: journal, checkpoints, process record, secrets.
+//! The services of one attempt, answered from the store: journal, checkpoints, process record,
+//! secrets.
 
 use std::sync::Arc;
 

@@ -25,13 +25,13 @@ use crate::pipeline::provider_text;
 use crate::places::Place;
 use crate::plugins::ChosenPlugin;
 
-/// A change that another process made (a command line beside the daemon) is not heard of, so a waiting
-/// order looks again after so long.
+/// A change that another process made (a command line beside the daemon) is not heard of, so a
+/// waiting order looks again after so long.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Engine {
-    /// Works on an order to its end. Errors of the store end this task and leave the order open: it is
-    /// resumed at the next start.
+    /// Works on an order to its end. Errors of the store end this task and leave the order open: it
+    /// is resumed at the next start.
     pub(crate) async fn work_on(self: Arc<Self>, order: Order, cancel: CancellationToken) {
         let image = order.image_id;
         let heard = self.hear_cancel(order.id, cancel.clone());

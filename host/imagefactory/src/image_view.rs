@@ -127,7 +127,8 @@ fn parent_of(fields: &Map<String, Value>, kind: ImageKind) -> Option<Uuid> {
     id.and_then(|id| id.parse().ok())
 }
 
-/// The wire's fields under the keys of `.meta` files; nested images and addresses are the wire's own.
+/// The wire's fields under the keys of `.meta` files; nested images and addresses are the wire's
+/// own.
 fn meta_of(fields: &Map<String, Value>, kind: ImageKind, id: Uuid) -> Value {
     let mut meta = fields.clone();
     for key in

@@ -1,5 +1,5 @@
-//! What arguments name: templates, parameters, providers, credentials. Reads files within bounds and
-//! turns them into what an order is made of. Knows neither factory nor daemon.
+//! What arguments name: templates, parameters, providers, credentials. Reads files within bounds
+//! and turns them into what an order is made of. Knows neither factory nor daemon.
 
 use std::ffi::OsStr;
 use std::io::Read;

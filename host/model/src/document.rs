@@ -1,8 +1,8 @@
 //! An image as a JSON document, with the key names of 2012.
 //!
-//! One shape, read by many: the answer to POST and the body of callbacks (`{"base_image": {…}}`), and
-//! with other key names the `.meta` files that scripts read. REST adds `href`, and for GET it nests
-//! parents and children. Source: the REST document's examples; rest-contract.md "One image".
+//! One shape, read by many: the answer to POST and the body of callbacks (`{"base_image": {…}}`),
+//! and with other key names the `.meta` files that scripts read. REST adds `href`, and for GET it
+//! nests parents and children. Source: the REST document's examples; rest-contract.md "One image".
 
 use serde_json::{Map, Value, json};
 

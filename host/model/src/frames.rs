@@ -91,7 +91,8 @@ pub struct PluginLibrary {
     pub trusted_uid: Option<u32>,
 }
 
-/// How to confine the plugin. The manifest asks, the host's configuration grants; this is the grant.
+/// How to confine the plugin. The manifest asks, the host's configuration grants; this is the
+/// grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxOrder {
@@ -135,8 +136,8 @@ pub struct ResourceLimits {
     pub file_bytes_max: u64,
     /// Open files.
     pub open_files_max: u64,
-    /// Memory of the whole stage; 0 = no limit. To a runner: what each process may have, and 0 where
-    /// the supervisor's cgroup holds the whole.
+    /// Memory of the whole stage; 0 = no limit. To a runner: what each process may have, and 0
+    /// where the supervisor's cgroup holds the whole.
     pub memory_bytes_max: u64,
     /// Processes and threads of the whole stage.
     pub processes_max: u64,

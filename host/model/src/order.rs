@@ -54,7 +54,8 @@ pub struct Order {
     pub callbacks: Vec<String>,
     /// Where its credentials come from.
     pub credentials: CredentialSource,
-    /// Was it given by a person at this machine (command line), whose templates may name local files?
+    /// Was it given by a person at this machine (command line), whose templates may name local
+    /// files?
     pub local: bool,
     /// What a deletion was told beside the image; empty for other orders.
     pub deletion: DeletionDetails,

@@ -318,7 +318,8 @@ pub struct StageOutcome {
     pub output: Option<OutputFile>,
 }
 
-/// Why a stage did not succeed. The codes are part of the REST contract (`status_detail.error_code`).
+/// Why a stage did not succeed. The codes are part of the REST contract
+/// (`status_detail.error_code`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {

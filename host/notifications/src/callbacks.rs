@@ -1,9 +1,9 @@
 //! Delivers callbacks: one PUT per status change and URL, in order, retried, across restarts.
 //!
-//! The queue lies in the store; this loop takes the first waiting line of each image and URL, so a URL
-//! never hears of COMPLETE before BUILDING. A listener that does not answer is tried again with
-//! growing pauses and given up in the end, with a line in the log. Whoever calls [`deliver`] runs it
-//! for as long as the process lives; dropping the future loses nothing.
+//! The queue lies in the store; this loop takes the first waiting line of each image and URL, so a
+//! URL never hears of COMPLETE before BUILDING. A listener that does not answer is tried again with
+//! growing pauses and given up in the end, with a line in the log. Whoever calls [`deliver`] runs
+//! it for as long as the process lives; dropping the future loses nothing.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ pub struct CallbackRules {
 #[error("no HTTP client for callbacks")]
 pub struct CallbackError(#[from] reqwest::Error);
 
-/// Delivers what is queued until the process ends. The TLS provider of the process must be installed.
+/// Delivers what is queued until the process ends. The TLS provider of the process must be
+/// installed.
 pub async fn deliver(
     store: Arc<dyn ImageStore>,
     changes: Changes,

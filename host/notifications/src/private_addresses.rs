@@ -1,7 +1,8 @@
 //! Which addresses are nobody's business: loopback, private, link-local and the like.
 //!
-//! Where the configuration says so, callbacks go to public addresses only. The check is made on what
-//! the name resolves to at the moment of connecting, so that a name cannot be rebound in between.
+//! Where the configuration says so, callbacks go to public addresses only. The check is made on
+//! what the name resolves to at the moment of connecting, so that a name cannot be rebound in
+//! between.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

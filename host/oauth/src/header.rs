@@ -5,8 +5,8 @@ use crate::base_string::{decode, encode};
 /// Parameters in one header. The protocol has eight.
 const PARAMETERS_MAX: usize = 32;
 
-/// The parameters of a header, decoded, in its order, `realm` left out. `None`: not such a header, or
-/// one that is broken or says something twice.
+/// The parameters of a header, decoded, in its order, `realm` left out. `None`: not such a header,
+/// or one that is broken or says something twice.
 pub fn parse(header: &str) -> Option<Vec<(String, String)>> {
     let (scheme, rest) = header.trim().split_once([' ', '\t'])?;
     if !scheme.eq_ignore_ascii_case("OAuth") {

@@ -36,7 +36,8 @@ pub struct Unsigned<'a> {
 }
 
 impl Consumer {
-    /// The `Authorization` header for a request. `nonce` must be new for each `timestamp` (seconds).
+    /// The `Authorization` header for a request. `nonce` must be new for each `timestamp`
+    /// (seconds).
     pub fn authorization(
         &self,
         request: &Unsigned<'_>,

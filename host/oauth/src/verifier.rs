@@ -1,9 +1,10 @@
 //! Verifies requests: signature, age, replay. Every failure is one 401 with one reason.
 //!
 //! Unknown keys cost the same time as known ones, and a nonce is taken only after the signature was
-//! found good, so that nobody can fill the memory of nonces without a key. Nonces are written and not
-//! fsynced: they survive `kill -9`. For a power cut there is the *mark*: a durable time before which
-//! all accepted timestamps lie; a factory that finds a mark of another boot refuses what is older.
+//! found good, so that nobody can fill the memory of nonces without a key. Nonces are written and
+//! not fsynced: they survive `kill -9`. For a power cut there is the *mark*: a durable time before
+//! which all accepted timestamps lie; a factory that finds a mark of another boot refuses what is
+//! older.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,8 +1,8 @@
 //! Plugins against each other: which file of an id counts, who replaces whom, who serves a target.
 //!
 //! Everything is decided by the same order: higher priority, then stronger folder, then id. No
-//! result depends on the order in which files were met; the losers keep a reason. Pure: judged files
-//! and descriptions in, entries and target table out. Called by `registry.rs`.
+//! result depends on the order in which files were met; the losers keep a reason. Pure: judged
+//! files and descriptions in, entries and target table out. Called by `registry.rs`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

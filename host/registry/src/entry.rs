@@ -1,4 +1,5 @@
-//! One plugin as the factory sees it: its manifest, its state with the reason, the targets it serves.
+//! One plugin as the factory sees it: its manifest, its state with the reason, the targets it
+//! serves.
 //!
 //! Entries are values inside a registry snapshot; nobody changes them. Made by `contest.rs`.
 

@@ -1,9 +1,9 @@
 //! The JEOS images of the providers: small ready-made images from which snapshot builds start.
 //!
-//! One a line, `target:provider:os:version:arch:image[:user[:cmd_prefix]]`, as in the original; blank
-//! lines and lines beginning with # count as nothing. The last line for (target, provider, os,
-//! version, arch) wins, as it did. Lines that do not fit are told of and skipped. Read at start and
-//! on reload; listed over REST, looked up by cloud plugins through their stage's images.
+//! One a line, `target:provider:os:version:arch:image[:user[:cmd_prefix]]`, as in the original;
+//! blank lines and lines beginning with # count as nothing. The last line for (target, provider,
+//! os, version, arch) wins, as it did. Lines that do not fit are told of and skipped. Read at start
+//! and on reload; listed over REST, looked up by cloud plugins through their stage's images.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -66,7 +66,8 @@ pub struct OddLine {
 }
 
 impl JeosImages {
-    /// Reads files, and all files of folders in the order of their names. What is not there is empty.
+    /// Reads files, and all files of folders in the order of their names. What is not there is
+    /// empty.
     pub fn read(places: &[PathBuf]) -> Result<JeosImages, RegistryError> {
         let mut images = JeosImages::default();
         for place in places {

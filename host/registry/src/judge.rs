@@ -1,8 +1,9 @@
 //! Judges one manifest file by itself: can the plugin it describes be used here?
 //!
-//! Everything that depends on other plugins (shadowing, conflicts, who serves a target) comes later,
-//! in `contest.rs`. The order of the checks is the order in which an operator would ask: is it
-//! readable, is it a manifest, is it switched off, does it fit this factory, is its library there.
+//! Everything that depends on other plugins (shadowing, conflicts, who serves a target) comes
+//! later, in `contest.rs`. The order of the checks is the order in which an operator would ask: is
+//! it readable, is it a manifest, is it switched off, does it fit this factory, is its library
+//! there.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! The library that a manifest names: where it is, and whether it may be there.
 //!
-//! Only looks; nothing is opened, read or loaded. Rules: a relative path stays inside the manifest's
-//! folder, also by its links; an absolute one counts only in the override folder; the file is a
-//! regular one of a trusted owner. Called by `judge.rs`.
+//! Only looks; nothing is opened, read or loaded. Rules: a relative path stays inside the
+//! manifest's folder, also by its links; an absolute one counts only in the override folder; the
+//! file is a regular one of a trusted owner. Called by `judge.rs`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

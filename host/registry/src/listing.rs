@@ -1,7 +1,8 @@
 //! The plugin object that clients see: the original's keys, and the new ones.
 //!
-//! Where it is fetched from (`href`) is the caller's; so is the list around it. A plugin that is not
-//! used stays in the list with the original's own key, `ERROR`. No path of this machine is in it.
+//! Where it is fetched from (`href`) is the caller's; so is the list around it. A plugin that is
+//! not used stays in the list with the original's own key, `ERROR`. No path of this machine is in
+//! it.
 
 use imagefactory_plugin_sdk::payload::manifest::{
     Maintainer, Manifest, PluginKind, Sandbox, Target,

@@ -1,8 +1,8 @@
 //! Finds and reads the files of one plugin folder, within bounds and without judging their content.
 //!
 //! Names in order (a directory's own order is random), depth one, regular files only, never through
-//! a symbolic link, never waiting on a FIFO. What cannot be read becomes a reason instead of bytes, so
-//! that one bad file never hides the others. Called by `scan.rs`.
+//! a symbolic link, never waiting on a FIFO. What cannot be read becomes a reason instead of bytes,
+//! so that one bad file never hides the others. Called by `scan.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -116,8 +116,8 @@ fn is_wanted(name: &str) -> bool {
     wanted && !name.starts_with('.')
 }
 
-/// The first `most` wanted names in order, and whether there were more. Holds `most` names at a time,
-/// however many the folder has.
+/// The first `most` wanted names in order, and whether there were more. Holds `most` names at a
+/// time, however many the folder has.
 fn first_names(
     folder: &Path,
     most: usize,

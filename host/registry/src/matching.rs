@@ -1,8 +1,9 @@
 //! Finds the plugin for a target, exactly as the original did.
 //!
 //! The original replaced the fields of (name, version, arch) by null one by one, from the last on,
-//! and asked after each; it gave up before the name. So (Fedora, null, x86_64) in a manifest is never
-//! found, and a cloud is found by its exact name only. New is the last resort: a plugin may serve
+//! and asked after each; it gave up before the name. So (Fedora, null, x86_64) in a manifest is
+//! never found, and a cloud is found by its exact name only. New is the last resort: a plugin may
+//! serve
 //! [null, null, null], which the original accepted and never asked for.
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ pub(crate) struct TargetTable {
 }
 
 impl TargetTable {
-    /// Gives a target to an entry, or says who has it. Targets that no lookup can reach are nobody's.
+    /// Gives a target to an entry, or says who has it. Targets that no lookup can reach are
+    /// nobody's.
     pub(crate) fn claim(
         &mut self,
         kind: PluginKind,

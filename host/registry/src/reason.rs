@@ -1,8 +1,8 @@
 //! Why an entry is not active: a sentence, the place it is about, and the way out.
 //!
-//! The sentence names no folder of this machine, so it may be told to any client; place and hint are
-//! for the log and the command line, whose reader can act on them. Everything that judges an entry
-//! makes these.
+//! The sentence names no folder of this machine, so it may be told to any client; place and hint
+//! are for the log and the command line, whose reader can act on them. Everything that judges an
+//! entry makes these.
 
 use std::fmt;
 use std::path::PathBuf;

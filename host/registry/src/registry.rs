@@ -42,7 +42,8 @@ pub struct DescribeJob {
 }
 
 impl Registry {
-    /// Reads all folders. Blocks on the file system; never fails: what is wrong is an entry's reason.
+    /// Reads all folders. Blocks on the file system; never fails: what is wrong is an entry's
+    /// reason.
     pub fn scan(path: &SearchPath, described: &DescribedPlugins) -> Registry {
         let folders = path.folders().iter().enumerate();
         let contents = folders.map(|(rank, folder)| read_folder(folder, rank, path.trust()));

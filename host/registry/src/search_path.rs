@@ -58,13 +58,15 @@ impl SearchPath {
         self
     }
 
-    /// Believes this user's files as well as root's: the daemon's own user on a developer's machine.
+    /// Believes this user's files as well as root's: the daemon's own user on a developer's
+    /// machine.
     pub fn trusting(mut self, uid: u32) -> Self {
         self.trust = Trust { uid: Some(uid) };
         self
     }
 
-    /// Puts the folders of `IMAGEFACTORY_PLUGIN_PATH` (colon-separated, absolute) before all others.
+    /// Puts the folders of `IMAGEFACTORY_PLUGIN_PATH` (colon-separated, absolute) before all
+    /// others.
     ///
     /// Refused where the process has rights that whoever set the variable may lack.
     pub fn with_environment(self, value: &OsStr) -> Result<Self, RegistryError> {

@@ -1,6 +1,6 @@
 //! `imagefactory-stage-runner`: started by imagefactoryd and imagefactory, one process a stage.
-//! Takes no arguments but `--version` and `--validate` (of `imagefactory plugin validate`): everything
-//! it needs comes through its socket.
+//! Takes no arguments but `--version` and `--validate` (of `imagefactory plugin validate`):
+//! everything it needs comes through its socket.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! The queue of callbacks: one line per status change and URL, kept until it is delivered or given up.
+//! The queue of callbacks: one line per status change and URL, kept until it is delivered or given
+//! up.
 
 use async_trait::async_trait;
 use uuid::Uuid;

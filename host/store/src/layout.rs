@@ -1,5 +1,5 @@
-//! The folders of a store. Names are part of the contract where scripts read them: `<uuid>.body` and
-//! `<uuid>.meta` stand directly in the storage path, as the original kept them.
+//! The folders of a store. Names are part of the contract where scripts read them: `<uuid>.body`
+//! and `<uuid>.meta` stand directly in the storage path, as the original kept them.
 //!
 //! ```text
 //! storage_path/
@@ -90,7 +90,8 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), StoreError> {
     builder.create(folder).map_err(|cause| StoreError::file("make the folder", folder, cause))?;
     let metadata =
         folder.metadata().map_err(|cause| StoreError::file("look at the folder", folder, cause))?;
-    // An operator's wider mode on the root is his choice; a group bit there lets scripts read bodies.
+    // An operator's wider mode on the root is his choice; a group bit there lets scripts read
+    // bodies.
     if metadata.permissions().mode() & mode != mode {
         let permissions = Permissions::from_mode(metadata.permissions().mode() | mode);
         std::fs::set_permissions(folder, permissions)

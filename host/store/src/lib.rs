@@ -1,9 +1,10 @@
 //! Images, orders, journal, checkpoints and bodies: what must outlive the process.
 //!
-//! The records stand behind [`ImageStore`], one trait per concept; [`embedded`] keeps them in SQLite
-//! (a PostgreSQL store for factories of many machines would be a second implementation). The files
-//! stand beside the database: bodies under the names that scripts know (`<uuid>.body`, `<uuid>.meta`),
-//! artefacts, logs, sealed credentials. What was promised is durable before a function returns.
+//! The records stand behind [`ImageStore`], one trait per concept; [`embedded`] keeps them in
+//! SQLite (a PostgreSQL store for factories of many machines would be a second implementation). The
+//! files stand beside the database: bodies under the names that scripts know (`<uuid>.body`,
+//! `<uuid>.meta`), artefacts, logs, sealed credentials. What was promised is durable before a
+//! function returns.
 //!
 //! - [`images`], [`orders`], [`stages`], [`callbacks`], [`nonces`] are the records,
 //!   [`embedded`] keeps them in SQLite

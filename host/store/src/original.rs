@@ -1,8 +1,8 @@
 //! Takes over a file store of the original: `<uuid>.meta` beside `<uuid>.body`.
 //!
-//! Done once, when the records are empty: an operator points `storage_path` at what the original left
-//! and finds all images there. Images that were in the making then are FAILED: nobody works on them.
-//! Files that cannot be read are named in a warning and left alone.
+//! Done once, when the records are empty: an operator points `storage_path` at what the original
+//! left and finds all images there. Images that were in the making then are FAILED: nobody works on
+//! them. Files that cannot be read are named in a warning and left alone.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Which process works here: one lock file a process, and one for the daemon.
 //!
-//! A process (daemon or command line) holds `owners/<uuid>.lock` for as long as it lives; the kernel
-//! lets go of it however the process dies. Orders name their owner, so recovery can tell an order
-//! that somebody works on from one that a crash left. Only one daemon may work on a store.
+//! A process (daemon or command line) holds `owners/<uuid>.lock` for as long as it lives; the
+//! kernel lets go of it however the process dies. Orders name their owner, so recovery can tell an
+//! order that somebody works on from one that a crash left. Only one daemon may work on a store.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,8 +1,8 @@
 //! Disk space: what is free after what was promised to running stages.
 //!
 //! A stage reserves what its output may need before it starts; two builds cannot both be promised
-//! the last gigabyte. Reservations are records, so that a command line beside the daemon counts too;
-//! those of dead processes are dropped by recovery.
+//! the last gigabyte. Reservations are records, so that a command line beside the daemon counts
+//! too; those of dead processes are dropped by recovery.
 
 use std::path::Path;
 

@@ -1,9 +1,10 @@
 //! Credentials of open orders, sealed (plugin-abi.md 3.4, 6).
 //!
-//! An order that was answered must go on after a crash, so its credentials must outlive the process;
-//! they stand in one file an order, encrypted with XChaCha20-Poly1305 and bound to the order's id,
-//! apart from the database, its WAL and every backup of it. The key is a 0600 file beside it, or a
-//! systemd credential. The file is unlinked when the order is final and its cleanup is done.
+//! An order that was answered must go on after a crash, so its credentials must outlive the
+//! process; they stand in one file an order, encrypted with XChaCha20-Poly1305 and bound to the
+//! order's id, apart from the database, its WAL and every backup of it. The key is a 0600 file
+//! beside it, or a systemd credential. The file is unlinked when the order is final and its cleanup
+//! is done.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,8 +94,8 @@ impl Vault {
         }
     }
 
-    /// Unlinks what belongs to no open order: a crash between two lines may leave such a file. Files
-    /// younger than `age` stay: their order may be about to be recorded by another process.
+    /// Unlinks what belongs to no open order: a crash between two lines may leave such a file.
+    /// Files younger than `age` stay: their order may be about to be recorded by another process.
     pub fn forget_all_but(&self, open: &[Uuid], age: Duration) -> Result<(), StoreError> {
         let failed = |cause| StoreError::file("list", &self.folder, cause);
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {

@@ -1,6 +1,7 @@
 //! Base64 as templates have always been read: the standard alphabet, on one line, padded. Bits that
-//! the last group leaves over are ignored and surplus padding after a full group is allowed, because
-//! the established parser decodes such documents. Thirty lines, so that plugins need no crate for it.
+//! the last group leaves over are ignored and surplus padding after a full group is allowed,
+//! because the established parser decodes such documents. Thirty lines, so that plugins need no
+//! crate for it.
 
 /// The bytes, or a sentence's end that says what is wrong ("holds …").
 pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {

@@ -1,6 +1,7 @@
-//! ICICLE: what is in a finished image, package by package, in the XML form that Oz writes and Image
-//! Factory's clients read (`<icicle><packages><package name="…"/>…`). Reading goes through the
-//! hardened entry for foreign XML; writing through xmltree, whose tree is ours and three levels deep.
+//! ICICLE: what is in a finished image, package by package, in the XML form that Oz writes and
+//! Image Factory's clients read (`<icicle><packages><package name="…"/>…`). Reading goes through
+//! the hardened entry for foreign XML; writing through xmltree, whose tree is ours and three levels
+//! deep.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! grub for both firmwares: an EFI program, and boot code for the BIOS, which we write by hand.
 //!
-//! `grub-install` wants block devices; what it does for a BIOS is little: `boot.img` goes into the first
-//! sector with the address of the core image, and the core image's first sector gets the list of blocks
-//! of the rest. Offsets: grub's `include/grub/i386/pc/boot.h` (kernel sector 0x5c, drive check 0x66) and
-//! `kernel.h`/`diskboot.S` (block list at the end of the first sector).
+//! `grub-install` wants block devices; what it does for a BIOS is little: `boot.img` goes into the
+//! first sector with the address of the core image, and the core image's first sector gets the list
+//! of blocks of the rest. Offsets: grub's `include/grub/i386/pc/boot.h` (kernel sector 0x5c, drive
+//! check 0x66) and `kernel.h`/`diskboot.S` (block list at the end of the first sector).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

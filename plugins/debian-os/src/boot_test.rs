@@ -1,7 +1,9 @@
-//! The proof that an image works: it is started on a throw-away overlay and must reach the login prompt.
+//! The proof that an image works: it is started on a throw-away overlay and must reach the login
+//! prompt.
 //!
-//! TCG emulation only: the sandbox has no `/dev/kvm`, and a device that opens is no proof that guests run.
-//! The serial log is handed over as an artefact also when the image does not boot: then most of all.
+//! TCG emulation only: the sandbox has no `/dev/kvm`, and a device that opens is no proof that
+//! guests run. The serial log is handed over as an artefact also when the image does not boot: then
+//! most of all.
 
 use std::fs;
 use std::path::Path;

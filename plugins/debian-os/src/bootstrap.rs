@@ -1,7 +1,7 @@
 //! The root tree: mmdebstrap as root of the stage's user namespace.
 //!
-//! One apt run for everything that needs nothing before it. `update-initramfs` is diverted until the
-//! tree is finished: the kernel's and udev's packages would each run it (6 s of CPU each).
+//! One apt run for everything that needs nothing before it. `update-initramfs` is diverted until
+//! the tree is finished: the kernel's and udev's packages would each run it (6 s of CPU each).
 
 use std::path::Path;
 use std::process::Command;
@@ -11,8 +11,8 @@ use imagefactory_plugin_sdk::author::{Host, Result};
 use crate::plan::{EPOCH_S, Plan};
 use crate::tool;
 
-/// What mmdebstrap says when a phase begins, and how much of the bootstrap is done then (measured on a
-/// minimal Debian 12: download and unpacking take about half).
+/// What mmdebstrap says when a phase begins, and how much of the bootstrap is done then (measured
+/// on a minimal Debian 12: download and unpacking take about half).
 const PHASES: [(&str, &str, u64); 6] = [
     ("running apt-get update", "Reading the package lists", 2),
     ("downloading packages", "Downloading packages", 8),

@@ -1,7 +1,8 @@
 //! What the template adds to the bootstrapped tree, and what makes a tree an image.
 //!
-//! Paths of the template are resolved inside the tree (by programs that run chrooted), so that a symlink
-//! in a package leads nowhere else. Commands run without a network unless the parameter allows one.
+//! Paths of the template are resolved inside the tree (by programs that run chrooted), so that a
+//! symlink in a package leads nowhere else. Commands run without a network unless the parameter
+//! allows one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -157,8 +158,8 @@ fn write_sources(host: &Host, plan: &Plan, root: &Path) -> Result<()> {
 
 fn set_root_password(host: &Host, plan: &Plan, root: &Path) -> Result<()> {
     let Some(password) = &plan.template.os.rootpw else { return Ok(()) };
-    // Over standard input: a password belongs in no argument. A fixed salt from the template keeps the
-    // build reproducible; the hash is as strong as the password.
+    // Over standard input: a password belongs in no argument. A fixed salt from the template keeps
+    // the build reproducible; the hash is as strong as the password.
     let salt = plan.seed.uuid("rootpw").replace('-', "");
     let mut hash = Command::new("openssl");
     hash.args(["passwd", "-6", "-salt", &salt[..16], "-stdin"]);
@@ -204,8 +205,8 @@ fn forget_this_build(host: &Host, root: &Path) -> Result<()> {
     tool::run(host, chrooted(root).args(["/bin/sh", "-ec", &script]))
 }
 
-/// Kernel and initramfs by the links that the distribution keeps, so that an upgrade inside the image
-/// needs nobody to write this file again.
+/// Kernel and initramfs by the links that the distribution keeps, so that an upgrade inside the
+/// image needs nobody to write this file again.
 fn write_grub_configuration(host: &Host, plan: &Plan, root: &Path) -> Result<()> {
     let uuid = plan.seed.uuid("root");
     let more = plan.template.os.kernelparam.as_deref().unwrap_or_default();

@@ -6,8 +6,8 @@
 //!    66 MiB  root        ext4 to the end (minus the backup table): grows on the first boot
 //! ```
 //!
-//! Everything that is random elsewhere (disk, partition and file system ids, hash seed, serial numbers)
-//! comes from the plan's seed, and times are fixed: the same tree gives the same bytes.
+//! Everything that is random elsewhere (disk, partition and file system ids, hash seed, serial
+//! numbers) comes from the plan's seed, and times are fixed: the same tree gives the same bytes.
 
 use std::fs::File;
 use std::path::Path;
@@ -28,8 +28,8 @@ const ESP_SECTOR: u64 = 4096;
 const ESP_SECTORS: u64 = 131_072;
 const ROOT_SECTOR: u64 = ESP_SECTOR + ESP_SECTORS;
 
-/// Partition types: the GPT's own of a BIOS boot and an ESP (UEFI 2.10), and the root of x86-64 of the
-/// Discoverable Partitions Specification.
+/// Partition types: the GPT's own of a BIOS boot and an ESP (UEFI 2.10), and the root of x86-64 of
+/// the Discoverable Partitions Specification.
 const BIOS_BOOT_TYPE: &str = "21686148-6449-6E6F-744E-656564454649";
 const ESP_TYPE: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const ROOT_TYPE: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";

@@ -1,8 +1,8 @@
 //! DebianOS: template in, bootable Debian or Ubuntu disk image out, without root on the host.
 //!
-//! The stage runs in a user namespace of its own (profile `os-userns`), where mmdebstrap may be root;
-//! the disk is assembled from the root tree by tools that write into a file: no loop device, no mount
-//! on the host. Read on in the order of a build:
+//! The stage runs in a user namespace of its own (profile `os-userns`), where mmdebstrap may be
+//! root; the disk is assembled from the root tree by tools that write into a file: no loop device,
+//! no mount on the host. Read on in the order of a build:
 //!
 //! - [`plan`], [`suites`], [`mirrors`]: what is to be built, and from where
 //! - [`bootstrap`], [`customisation`]: the root tree

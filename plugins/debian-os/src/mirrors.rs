@@ -1,7 +1,8 @@
 //! Public repository URLs and what is used instead of them (`mirrors` in the configuration).
 //!
-//! A factory behind a closed network builds from local mirrors, while the image that it makes will live
-//! elsewhere: so a URL has two replacements, one for the build and one for what stays in the image.
+//! A factory behind a closed network builds from local mirrors, while the image that it makes will
+//! live elsewhere: so a URL has two replacements, one for the build and one for what stays in the
+//! image.
 
 use std::collections::BTreeMap;
 use std::process::Command;

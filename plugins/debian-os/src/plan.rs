@@ -14,8 +14,8 @@ const DISK_BYTES: u64 = 4 << 30;
 /// Less holds no system.
 const DISK_BYTES_MIN: u64 = 1 << 30;
 
-/// Time stamp of everything in an image that has no better one: 2024-01-01T00:00:00Z. Fixed, because an
-/// image that depends on the clock cannot be built twice.
+/// Time stamp of everything in an image that has no better one: 2024-01-01T00:00:00Z. Fixed,
+/// because an image that depends on the clock cannot be built twice.
 pub(crate) const EPOCH_S: u64 = 1_704_067_200;
 
 /// What every image has beside the kernel: boots, has a network, takes a login, grows.

@@ -1,5 +1,5 @@
-//! Runs programs: their lines go to the stage's log as they come, their last lines into the error, and
-//! they end when the stage is cancelled.
+//! Runs programs: their lines go to the stage's log as they come, their last lines into the error,
+//! and they end when the stage is cancelled.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

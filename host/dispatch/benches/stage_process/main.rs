@@ -1,9 +1,11 @@
-//! What one process for each stage costs: `cargo bench -p imagefactory-dispatch --bench stage_process`.
+//! What one process for each stage costs: `cargo bench -p imagefactory-dispatch --bench
+//! stage_process`.
 //!
-//! An empty stage (spawn, sandbox, load, negotiate, create, call, destroy, reap, clear away) beside the
-//! least process that there is, beside loading and negotiating alone within a process, and the ABI
-//! call beside a direct one. Prints a table for docs/benchmarks/stage-process.md; asserts nothing, so a
-//! busy machine fails no build. Needs cc with a static libc; builds the release runner itself.
+//! An empty stage (spawn, sandbox, load, negotiate, create, call, destroy, reap, clear away) beside
+//! the least process that there is, beside loading and negotiating alone within a process, and the
+//! ABI call beside a direct one. Prints a table for docs/benchmarks/stage-process.md; asserts
+//! nothing, so a busy machine fails no build. Needs cc with a static libc; builds the release
+//! runner itself.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,9 @@
 //! Takes the files that a plugin handed over (`artifact_add`) out of its work folder.
 //!
-//! Runs after the runner has ended, however it ended: a serial log is worth most when the stage failed.
-//! Each file is opened beneath the work folder without following any link, copied by descriptor into a
-//! folder of the host, and listed with its new path. One that cannot be taken is left out with a word.
+//! Runs after the runner has ended, however it ended: a serial log is worth most when the stage
+//! failed. Each file is opened beneath the work folder without following any link, copied by
+//! descriptor into a folder of the host, and listed with its new path. One that cannot be taken is
+//! left out with a word.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};

@@ -40,8 +40,8 @@ use super::wire;
 /// A store that does not record an attempt in this time will not do better on the journal.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(30);
 
-/// After everything of the stage is dead its pipes are at their end; a process in the kernel's hands
-/// may hold them open.
+/// After everything of the stage is dead its pipes are at their end; a process in the kernel's
+/// hands may hold them open.
 const PIPES_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What all attempts share.
@@ -372,8 +372,8 @@ impl<'a> Talk<'a> {
             lock_file,
         }));
         if let Err(error) = self.conversation.sender.send(&hello) {
-            // The first frame of an empty queue: only a sandbox order of 16 MiB gets here. The runner
-            // then waits in vain and the ready clock ends it.
+            // The first frame of an empty queue: only a sandbox order of 16 MiB gets here. The
+            // runner then waits in vain and the ready clock ends it.
             tracing::error!(%error, plugin = %self.attempt.plugin.id, "Hello cannot be sent");
         }
     }

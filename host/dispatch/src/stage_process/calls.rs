@@ -1,9 +1,9 @@
 //! Answers what a plugin asks of its host while it runs (`HostCall`).
 //!
 //! Calls run beside each other, because a plugin may have threads and one may wait for a lock for
-//! hours; the conversation goes on meanwhile. Names are checked against the grants, sizes and counts
-//! against the limits below, before anything reaches the services. A refused call is an answer to the
-//! plugin, never the end of the stage.
+//! hours; the conversation goes on meanwhile. Names are checked against the grants, sizes and
+//! counts against the limits below, before anything reaches the services. A refused call is an
+//! answer to the plugin, never the end of the stage.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,8 +37,8 @@ const DURABLE_WRITES_MAX: u32 = 20_000;
 /// Longest name (token, kind, id, checkpoint key, secret), in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Largest `details` of a journal entry and value of a checkpoint. A checkpoint may list the ETags of
-/// 10,000 parts (40 bytes each).
+/// Largest `details` of a journal entry and value of a checkpoint. A checkpoint may list the ETags
+/// of 10,000 parts (40 bytes each).
 const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 
 type Answer = Result<CallReply, ServiceError>;

@@ -1,8 +1,8 @@
 //! One runner from Hello to its end: the only loop that waits.
 //!
-//! Everything that may happen to a stage is an arm of [`Conversation::run`]: a frame, an answer of a
-//! service, a clock, somebody's cancel, the end of the process. It always comes to an end: each state
-//! has a clock, and the last step of the ladder waits for nobody.
+//! Everything that may happen to a stage is an arm of [`Conversation::run`]: a frame, an answer of
+//! a service, a clock, somebody's cancel, the end of the process. It always comes to an end: each
+//! state has a clock, and the last step of the ladder waits for nobody.
 
 use std::pin::Pin;
 use std::process::ExitStatus;
@@ -27,7 +27,8 @@ use super::wire::{Broken, FrameReader, FrameSender};
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// After the process has ended: what it wrote is in the socket's buffer and is read at once, or as
-/// slowly as a flood is (`wire.rs`). Only a process that cannot be killed still holds the other end.
+/// slowly as a flood is (`wire.rs`). Only a process that cannot be killed still holds the other
+/// end.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often progress that was held back and losses of the log are told.
@@ -253,7 +254,8 @@ impl Conversation<'_> {
         Some(step)
     }
 
-    /// The process has ended: nobody of its stage survives it, its last words are heard, it is reaped.
+    /// The process has ended: nobody of its stage survives it, its last words are heard, it is
+    /// reaped.
     async fn bury(&mut self) -> Option<ExitStatus> {
         // While it is not reaped its pid, and with it the id of its group, is nobody else's.
         let left = self.process.kill_everything() + self.process.end_orphans().await;

@@ -1,8 +1,9 @@
 //! What is seen of a running stage.
 //!
-//! Events are for eyes and progress bars: they go through a bounded channel without waiting, so a slow
-//! reader loses events and never slows the supervisor. Whatever must not be lost comes another way:
-//! journal and checkpoints through `StageServices`, everything else in the outcome or the failure.
+//! Events are for eyes and progress bars: they go through a bounded channel without waiting, so a
+//! slow reader loses events and never slows the supervisor. Whatever must not be lost comes another
+//! way: journal and checkpoints through `StageServices`, everything else in the outcome or the
+//! failure.
 
 use imagefactory_model::frames::SandboxReport;
 use imagefactory_model::stage::{JournalEntry, LogLine, Progress};

@@ -1,8 +1,8 @@
 //! Recovery's first step: make sure that nothing of a recorded attempt lives (plugin-abi.md 3.4).
 //!
-//! Kills by pid *and* start time *and* boot id, so never a stranger that got the pid later; then what
-//! the attempt's cgroup still holds; then waits until the runner's lock is free. The lock is the proof:
-//! every process of the runner holds it, also one whose pid was never recorded.
+//! Kills by pid *and* start time *and* boot id, so never a stranger that got the pid later; then
+//! what the attempt's cgroup still holds; then waits until the runner's lock is free. The lock is
+//! the proof: every process of the runner holds it, also one whose pid was never recorded.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

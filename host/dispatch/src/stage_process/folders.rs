@@ -9,8 +9,8 @@
 //! TMP/STAGE_ID-N/               WORK_DIR
 //! ```
 //!
-//! What the stage may write belongs to the stage's ids and to nobody else. All functions block; call
-//! them from `spawn_blocking`. Removal of what lies in the folders is `removal.rs`.
+//! What the stage may write belongs to the stage's ids and to nobody else. All functions block;
+//! call them from `spawn_blocking`. Removal of what lies in the folders is `removal.rs`.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
@@ -100,8 +100,9 @@ impl StageFolders {
         Ok(folders)
     }
 
-    /// Removes what only this attempt needed: work and output folder, what is left of its artefacts,
-    /// its lock. Call it when the attempt is over and what is wanted was moved away. Blocks.
+    /// Removes what only this attempt needed: work and output folder, what is left of its
+    /// artefacts, its lock. Call it when the attempt is over and what is wanted was moved away.
+    /// Blocks.
     pub fn remove_attempt(&self) -> Result<(), FolderError> {
         for dir in [&self.work_dir, &self.output_dir, &self.artifacts_dir] {
             remove_tree(dir).map_err(failed("remove", dir))?;

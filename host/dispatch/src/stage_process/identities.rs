@@ -1,8 +1,9 @@
 //! Unprivileged user ids for stages when the daemon is root: one slot for each stage that runs.
 //!
 //! Two stages never run under the same ids at the same time, so that one plugin can neither signal
-//! nor read the other. The range comes from the configuration (packaged: what `sysusers.d` set apart).
-//! A slot has 65536 ids, as `/etc/subuid` has them, because `os-userns` maps a whole system's users.
+//! nor read the other. The range comes from the configuration (packaged: what `sysusers.d` set
+//! apart). A slot has 65536 ids, as `/etc/subuid` has them, because `os-userns` maps a whole
+//! system's users.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +23,8 @@ pub struct StageIdentities {
 }
 
 impl StageIdentities {
-    /// `slots` slots of 65536 ids from `uid_first` on; `gid` is the group that may read image bodies.
-    /// Fewer slots are used where the range would pass the largest id.
+    /// `slots` slots of 65536 ids from `uid_first` on; `gid` is the group that may read image
+    /// bodies. Fewer slots are used where the range would pass the largest id.
     pub fn new(uid_first: u32, slots: u32, gid: u32) -> Arc<Self> {
         let fit = (u32::MAX - uid_first) / IDS_PER_SLOT;
         Arc::new(StageIdentities { uid_first, gid, slots: slots.min(fit), taken: Mutex::default() })

@@ -1,8 +1,8 @@
 //! Recognises disk image formats by their magic numbers, and images that point elsewhere.
 //!
 //! A format that names another file (a backing file, an extent, a parent disk) would make a later
-//! conversion read that file with the host's rights, so an image that does is refused here. Reads at
-//! most some hundred bytes of an open file; never by path.
+//! conversion read that file with the host's rights, so an image that does is refused here. Reads
+//! at most some hundred bytes of an open file; never by path.
 
 use std::fs::File;
 use std::io;
@@ -74,8 +74,8 @@ pub(super) fn probe(file: &File) -> io::Result<ProbedFormat> {
     })
 }
 
-/// The format of a disk image that comes from outside, by its first bytes; or why it is not taken: it
-/// "has a backing file".
+/// The format of a disk image that comes from outside, by its first bytes; or why it is not taken:
+/// it "has a backing file".
 pub fn format_of_import(file: &File) -> io::Result<Result<&'static str, String>> {
     let format = probe(file)?;
     Ok(match points_elsewhere(file, format)? {
@@ -115,7 +115,8 @@ pub(super) fn points_elsewhere(file: &File, format: ProbedFormat) -> io::Result<
         ProbedFormat::Vdi => {
             matches!(head.u32_le(0x4c), Some(3 | 4)).then(|| "is a differencing disk".to_owned())
         }
-        // VHDX keeps its parent locator deep in its metadata region; qemu-img opens no parent of it.
+        // VHDX keeps its parent locator deep in its metadata region; qemu-img opens no parent of
+        // it.
         ProbedFormat::Vhdx => None,
         ProbedFormat::Other if head.starts_with(b"# Disk DescriptorFile") => {
             Some("is a VMDK descriptor, which names other files; write a sparse VMDK".to_owned())

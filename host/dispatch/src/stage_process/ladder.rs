@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Who can still answer is asked first; who fell silent starts at the second step, who broke the
-//! protocol at the third. A step already taken is never taken back. Says *what* to do and *when*; the
-//! conversation does it.
+//! protocol at the third. A step already taken is never taken back. Says *what* to do and *when*;
+//! the conversation does it.
 
 use std::time::Duration;
 

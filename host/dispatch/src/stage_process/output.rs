@@ -1,7 +1,8 @@
 //! The host's own look at the image that a stage says it wrote.
 //!
-//! Runs after the runner has ended, when nobody writes any more. The folder is the stage's, so nothing
-//! in it is trusted: the file is opened without following links and judged by its descriptor.
+//! Runs after the runner has ended, when nobody writes any more. The folder is the stage's, so
+//! nothing in it is trusted: the file is opened without following links and judged by its
+//! descriptor.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +29,8 @@ pub(super) struct Promise<'a> {
 }
 
 impl Promise<'_> {
-    /// Is the operation void without an image? The hook after the build may leave the image as it is.
+    /// Is the operation void without an image? The hook after the build may leave the image as it
+    /// is.
     fn needs_image(&self) -> bool {
         match self.operation {
             Operation::CreateBaseImage | Operation::CreateTargetImage => true,

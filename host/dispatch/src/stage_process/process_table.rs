@@ -1,8 +1,8 @@
 //! What `/proc` says of processes: who is who, who descends from whom.
 //!
-//! A pid alone names nothing for long, so everything that kills by pid goes through a start time and a
-//! pidfd here. Orphans of stages exist only where neither a pid namespace nor a cgroup held them; the
-//! daemon adopts those as a subreaper and [`end_orphans`] finds them.
+//! A pid alone names nothing for long, so everything that kills by pid goes through a start time
+//! and a pidfd here. Orphans of stages exist only where neither a pid namespace nor a cgroup held
+//! them; the daemon adopts those as a subreaper and [`end_orphans`] finds them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

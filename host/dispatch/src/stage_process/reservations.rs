@@ -1,9 +1,9 @@
 //! Factory-wide locks and listen ports for stages, in this process.
 //!
 //! A [`StageReservations`] belongs to one running stage; dropping it gives everything back, however
-//! the stage ended: that is the point of keeping locks here and not in a table. Waiting for a lock is
-//! fair (first asked, first served) and bounded by the caller's timeout. Two engines on one machine
-//! (daemon and command line) do not share locks; ports they cannot both bind.
+//! the stage ended: that is the point of keeping locks here and not in a table. Waiting for a lock
+//! is fair (first asked, first served) and bounded by the caller's timeout. Two engines on one
+//! machine (daemon and command line) do not share locks; ports they cannot both bind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,8 +21,8 @@ const INVALID_STATE: i32 = 4;
 const TIMEOUT: i32 = 10;
 const QUOTA: i32 = 12;
 
-/// Locks one stage may hold at once. The original's plugins hold one (a queue for Oz); a plugin that
-/// wants hundreds has a defect, and each costs the daemon memory.
+/// Locks one stage may hold at once. The original's plugins hold one (a queue for Oz); a plugin
+/// that wants hundreds has a defect, and each costs the daemon memory.
 const LOCKS_PER_STAGE_MAX: usize = 64;
 
 /// Ports one stage may hold at once, for the same reason.
@@ -64,8 +64,8 @@ impl Reservations {
     }
 }
 
-/// The locks and ports of one running stage. Dropping it releases them. Threads of a plugin may call
-/// at once; a lock belongs to the stage, not to the thread.
+/// The locks and ports of one running stage. Dropping it releases them. Threads of a plugin may
+/// call at once; a lock belongs to the stage, not to the thread.
 #[derive(Debug)]
 pub struct StageReservations {
     all: Arc<Reservations>,

@@ -1,9 +1,10 @@
 //! Removes the secrets that a stage was given from everything that it says.
 //!
-//! Credentials are documents (XML or JSON), and what leaks is one value out of them, so each value of
-//! the document counts, not only its whole text. Account names and regions are values too and belong
-//! into logs and results: they stay. Texts are cut into lines before they come here, so values of
-//! several lines (private keys) are known line by line. This is a net for accidents: a plugin that
+//! Credentials are documents (XML or JSON), and what leaks is one value out of them, so each value
+//! of the document counts, not only its whole text. Account names and regions are values too and
+//! belong into logs and results: they stay. Texts are cut into lines before they come here, so
+//! values of several lines (private keys) are known line by line. This is a net for accidents: a
+//! plugin that
 //! *wants* to tell a secret can encode it.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,8 +21,8 @@ const SECRET_BYTES_MIN: usize = 4;
 /// Values of documents under other names than those of [`CONFIDENTIAL`] count from here on.
 const UNNAMED_BYTES_MIN: usize = 8;
 
-/// Names of values that are secret enough for logs, and that results legitimately hold: the original's
-/// EC2 plugin reports the access key's id as the provider account.
+/// Names of values that are secret enough for logs, and that results legitimately hold: the
+/// original's EC2 plugin reports the access key's id as the provider account.
 const SEMI_PUBLIC: [&str; 2] = ["access_key", "access_key_id"];
 
 /// Words in the name of a value that is a secret whatever its length.

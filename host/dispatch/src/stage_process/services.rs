@@ -17,8 +17,9 @@ pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ServiceErr
 /// What must be durable or looked up for one attempt of one stage.
 ///
 /// Every call is awaited while the plugin waits in it; a plugin with threads may have several under
-/// way, each thread's own in order. A call whose stage ends meanwhile is dropped. A failed call is reported to the plugin, which decides what it means; only [`Self::spawned`] ends
-/// the stage when it fails.
+/// way, each thread's own in order. A call whose stage ends meanwhile is dropped. A failed call is
+/// reported to the plugin, which decides what it means; only [`Self::spawned`] ends the stage when
+/// it fails.
 pub trait StageServices: Send + Sync {
     /// The runner is there and nothing of the plugin's operation ran yet: record it, durably, so
     /// that recovery can [`fence`](super::fence()) it. Called once, before Start is sent.
@@ -58,7 +59,8 @@ pub struct ServiceError {
     pub message: String,
 }
 
-/// All that recovery needs to find what is left of an attempt. Stored by [`StageServices::spawned`].
+/// All that recovery needs to find what is left of an attempt. Stored by
+/// [`StageServices::spawned`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpawnedAttempt {

@@ -1,10 +1,10 @@
 //! Starts a runner process and owns it until it is reaped.
 //!
 //! One immortal thread spawns all runners: a thread, not the daemon, is what enters a stage's v1
-//! cgroup leaf for the moment of the spawn, and a parent thread that ends would trip a death signal of
-//! its children. There is no `pre_exec`, so the standard library uses `posix_spawn` (0.5 ms whatever
-//! the size of the daemon; with `pre_exec` it forks: 8 ms at 500 MiB, measured). A [`RunnerProcess`]
-//! that is dropped takes everything of its stage with it.
+//! cgroup leaf for the moment of the spawn, and a parent thread that ends would trip a death signal
+//! of its children. There is no `pre_exec`, so the standard library uses `posix_spawn` (0.5 ms
+//! whatever the size of the daemon; with `pre_exec` it forks: 8 ms at 500 MiB, measured). A
+//! [`RunnerProcess`] that is dropped takes everything of its stage with it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -210,8 +210,8 @@ impl RunnerProcess {
         self.child.as_ref().and_then(pid_of)
     }
 
-    /// Enters the current runtime: from now on [`Self::ended`] can be awaited. Gives our ends of its
-    /// channels out.
+    /// Enters the current runtime: from now on [`Self::ended`] can be awaited. Gives our ends of
+    /// its channels out.
     pub(super) fn register(&mut self) -> io::Result<(UnixStream, pipe::Receiver, pipe::Receiver)> {
         let ends = self.ends.take().ok_or_else(|| io::Error::other("registered already"))?;
         #[expect(
@@ -241,8 +241,8 @@ impl RunnerProcess {
     }
 
     /// SIGKILL to everything of the stage that can be found: leaf, group, the runner (whose pid
-    /// namespace dies with it), adopted orphans. Returns how many processes besides the runner's own
-    /// were still there in the leaf or orphaned.
+    /// namespace dies with it), adopted orphans. Returns how many processes besides the runner's
+    /// own were still there in the leaf or orphaned.
     pub(super) fn kill_everything(&self) -> usize {
         let _gone = pidfd_send_signal(&self.handle, Signal::KILL);
         let in_leaf = self.cgroup.as_ref().map_or(0, StageCgroup::kill);
@@ -293,8 +293,8 @@ async fn clear(leaf: StageCgroup, patience: Duration) -> bool {
     loop {
         if leaf.is_empty() {
             if !leaf.remove() {
-                // The kernel lets go of a v1 leaf some milliseconds after its last process; nobody's
-                // result waits for that.
+                // The kernel lets go of a v1 leaf some milliseconds after its last process;
+                // nobody's result waits for that.
                 tokio::task::spawn_blocking(move || {
                     Remains { child: None, cgroup: Some(leaf) }.bury()
                 });
@@ -317,8 +317,8 @@ impl Drop for RunnerProcess {
         }
         self.kill_everything();
         let remains = Remains { child: self.child.take(), cgroup: self.cgroup.take() };
-        // The watch list: waited for as long as it takes, by one waiter. A thread of its own, because
-        // a runtime that shuts down would wait for a process that hangs in the kernel.
+        // The watch list: waited for as long as it takes, by one waiter. A thread of its own,
+        // because a runtime that shuts down would wait for a process that hangs in the kernel.
         let undertaker = thread::Builder::new().name("stage-undertaker".to_owned());
         if let Err(error) = undertaker.spawn(move || remains.bury()) {
             tracing::warn!(%error, "no thread to wait for an abandoned runner; it stays a zombie");

@@ -1,8 +1,9 @@
 //! The log of one stage: every line that anybody in it writes comes through here, bounded.
 //!
-//! Lines come from `host->log` and from the two pipes, which are read to their end whatever happens:
-//! a plugin that prints a gigabyte never blocks, costs no memory and loses only lines, and the log
-//! says how many. Secrets are removed, control characters made visible, invalid UTF-8 replaced.
+//! Lines come from `host->log` and from the two pipes, which are read to their end whatever
+//! happens: a plugin that prints a gigabyte never blocks, costs no memory and loses only lines, and
+//! the log says how many. Secrets are removed, control characters made visible, invalid UTF-8
+//! replaced.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

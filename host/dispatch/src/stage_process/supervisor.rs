@@ -1,8 +1,8 @@
 //! The supervisor's door: configuration, what a stage is given, and the two things one can ask.
 //!
-//! `run` carries one order through one runner process; `describe` only loads a plugin and reports what
-//! it says of itself. Both own the process from spawn to reaping; dropping their futures ends the
-//! process as well. Retries and what an outcome means are the pipeline's business.
+//! `run` carries one order through one runner process; `describe` only loads a plugin and reports
+//! what it says of itself. Both own the process from spawn to reaping; dropping their futures ends
+//! the process as well. Retries and what an outcome means are the pipeline's business.
 
 use std::ffi::OsString;
 use std::io;
@@ -48,7 +48,8 @@ pub struct SupervisorConfig {
     pub listen_ports: RangeInclusive<u16>,
     /// Put each stage into a cgroup where one can be had.
     pub cgroups: bool,
-    /// Adopt orphans of stages (`PR_SET_CHILD_SUBREAPER`), to see and kill what fled from its group.
+    /// Adopt orphans of stages (`PR_SET_CHILD_SUBREAPER`), to see and kill what fled from its
+    /// group.
     pub subreaper: bool,
 }
 

@@ -5,9 +5,9 @@
 //!       └──Refused──▶ refused
 //! ```
 //!
-//! Everything is hostile: a frame that does not belong to the state, a result of the wrong type, an END
-//! with a foreign nonce is a breach, told as a sentence without the plugin's name. What is only seen
-//! (log, progress) goes out as events, bounded.
+//! Everything is hostile: a frame that does not belong to the state, a result of the wrong type, an
+//! END with a foreign nonce is a breach, told as a sentence without the plugin's name. What is only
+//! seen (log, progress) goes out as events, bounded.
 
 use std::collections::BTreeMap;
 

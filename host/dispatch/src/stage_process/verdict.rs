@@ -1,9 +1,9 @@
 //! The failure table: what was observed of a runner decides what became of the stage.
 //!
-//! Pure: facts in, failure or nothing out (plugin-abi.md 3.3, item 5). Success needs an END with 0 *and*
-//! exit status 0 *and* what `output.rs` finds afterwards; everything else falls into exactly one row here.
-//! The order of the rows in [`judge`] is the order of trust: what we did ourselves, what the kernel
-//! says, what the frames say.
+//! Pure: facts in, failure or nothing out (plugin-abi.md 3.3, item 5). Success needs an END with 0
+//! *and* exit status 0 *and* what `output.rs` finds afterwards; everything else falls into exactly
+//! one row here. The order of the rows in [`judge`] is the order of trust: what we did ourselves,
+//! what the kernel says, what the frames say.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

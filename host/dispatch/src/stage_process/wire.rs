@@ -1,8 +1,9 @@
-//! Our end of the socket to a runner: frames out in order, frames in with a bound on what they cost.
+//! Our end of the socket to a runner: frames out in order, frames in with a bound on what they
+//! cost.
 //!
 //! The runner is hostile: a frame longer than the cap, of another shape, or more numerous than the
-//! budget allows must not cost the daemon more than a bounded share of time and memory. Nothing here
-//! knows what a frame means.
+//! budget allows must not cost the daemon more than a bounded share of time and memory. Nothing
+//! here knows what a frame means.
 
 use std::io;
 
@@ -20,19 +21,19 @@ use super::calls::CALLS_AT_ONCE_MAX;
 /// Frames waiting to be written: a reply for each call, Hello, Start and Cancel.
 const UNSENT_FRAMES_MAX: usize = CALLS_AT_ONCE_MAX + 8;
 
-/// What a runner may cost a second: twice what a stage with a full 16 MiB result would need, and far
-/// more than progress and log lines come to. Beyond it we read slower, and the runner waits.
+/// What a runner may cost a second: twice what a stage with a full 16 MiB result would need, and
+/// far more than progress and log lines come to. Beyond it we read slower, and the runner waits.
 const COST_PER_SECOND: f64 = (32 << 20) as f64;
 
 /// What may come at once: two longest frames.
 const COST_BURST: f64 = 2.0 * FRAME_BYTES_MAX as f64;
 
-/// What a frame costs besides its bytes (wake-up, parsing, locks), in bytes: 32 MiB/s are then at most
-/// 8192 frames a second, which takes a tenth of one core (measured).
+/// What a frame costs besides its bytes (wake-up, parsing, locks), in bytes: 32 MiB/s are then at
+/// most 8192 frames a second, which takes a tenth of one core (measured).
 const COST_PER_FRAME: f64 = 4096.0;
 
-/// Commas and brackets in one frame. A `serde_json::Value` takes up to 72 bytes for two bytes of text,
-/// so 16 MiB of `[0,0,…` would become half a gigabyte.
+/// Commas and brackets in one frame. A `serde_json::Value` takes up to 72 bytes for two bytes of
+/// text, so 16 MiB of `[0,0,…` would become half a gigabyte.
 const STRUCTURE_MAX: usize = 1 << 20;
 
 /// Reads frames.

@@ -1,5 +1,5 @@
-//! The content key of a base image: equal keys mean equal content, so the second order is served by a
-//! link to the first one's body.
+//! The content key of a base image: equal keys mean equal content, so the second order is served by
+//! a link to the first one's body.
 //!
 //! It is made of everything that the content depends on: the template, the parameters that are not
 //! about the order itself, the plugin (id, version, digest of its file), its settings, and what the

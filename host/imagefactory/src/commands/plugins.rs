@@ -1,4 +1,5 @@
-//! `plugins`: what this factory, or the daemon's, can do. JSON is an object by id, as the original's.
+//! `plugins`: what this factory, or the daemon's, can do. JSON is an object by id, as the
+//! original's.
 
 use serde_json::{Map, Value};
 

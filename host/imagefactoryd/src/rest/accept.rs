@@ -1,5 +1,6 @@
-//! `Accept`: what the client wants to read. Old clients send `xml` and read JSON, so almost anything
-//! passes; a JSON address answers 406 only to those who exclude JSON by naming something else.
+//! `Accept`: what the client wants to read. Old clients send `xml` and read JSON, so almost
+//! anything passes; a JSON address answers 406 only to those who exclude JSON by naming something
+//! else.
 
 use hyper::http::header::ACCEPT;
 use hyper::http::{HeaderMap, StatusCode};

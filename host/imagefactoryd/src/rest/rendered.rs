@@ -1,8 +1,9 @@
 //! Images as they were answered last, so that a client that polls costs one system call and a copy.
 //!
 //! An entry is good for as long as nothing at all was committed to the store, by this process or
-//! another ([`Revision`]): one comparison, no guessing which image a change touches. While something
-//! is being built entries live shortly, and a miss costs two queries by key. Bounded in memory.
+//! another ([`Revision`]): one comparison, no guessing which image a change touches. While
+//! something is being built entries live shortly, and a miss costs two queries by key. Bounded in
+//! memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! A request as handlers see it: method, path, query, headers, who asked and under which name.
 //!
-//! Behind a proxy that the configuration names, scheme, host and client are the ones the proxy tells
-//! (`X-Forwarded-Proto`, `-Host`, `-For`); nobody else is believed. Knows nothing of routes.
+//! Behind a proxy that the configuration names, scheme, host and client are the ones the proxy
+//! tells (`X-Forwarded-Proto`, `-Host`, `-For`); nobody else is believed. Knows nothing of routes.
 
 use std::net::IpAddr;
 use std::pin::Pin;

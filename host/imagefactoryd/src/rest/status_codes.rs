@@ -1,5 +1,5 @@
-//! Which HTTP status each failure of the engine is. Every variant stands here by name, so that a new
-//! one is decided and not guessed.
+//! Which HTTP status each failure of the engine is. Every variant stands here by name, so that a
+//! new one is decided and not guessed.
 
 use hyper::http::StatusCode;
 use imagefactory_dispatch::DispatchError;

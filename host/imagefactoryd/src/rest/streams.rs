@@ -1,7 +1,7 @@
 //! Bodies that are sent while they arise: files piece by piece, logs that grow, events.
 //!
-//! A task of its own feeds the body through a short queue. A client that reads slowly makes the task
-//! wait; a client that leaves ends it at its next piece.
+//! A task of its own feeds the body through a short queue. A client that reads slowly makes the
+//! task wait; a client that leaves ends it at its next piece.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! The SQLite file: one writer that commits in groups, a few readers.
 //!
-//! All writes of a process go through one task. It takes what waits, runs each job in a savepoint of
-//! one transaction, and commits once: eight orders that arrive together cost one fsync. A job is
+//! All writes of a process go through one task. It takes what waits, runs each job in a savepoint
+//! of one transaction, and commits once: eight orders that arrive together cost one fsync. A job is
 //! answered only after the commit. [`Durability::Promised`] jobs are on the platter by then
 //! (`synchronous=FULL`); [`Durability::Progress`] ones survive a killed process but perhaps not a
 //! power cut. Knows nothing of images; the record files of this crate write the SQL.

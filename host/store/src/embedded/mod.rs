@@ -31,7 +31,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens (or makes) the records in `dir`. Errors: a newer schema, a folder that cannot be written.
+    /// Opens (or makes) the records in `dir`. Errors: a newer schema, a folder that cannot be
+    /// written.
     pub async fn open(dir: &Path) -> Result<EmbeddedStore, StoreError> {
         let database = Database::open(dir).await?;
         Ok(EmbeddedStore { database, wal_index: Arc::new(WalIndex::open(dir)) })

@@ -1,8 +1,8 @@
 //! The administrator's change to a plugin: `<id>.d/*.json` in the override folder.
 //!
-//! A drop-in may set `priority`, `limits`, `sandbox` and `enabled`, and nothing else: an unknown key
-//! is a problem here, because a mistyped restriction that is silently ignored would be none. JsonFinding
-//! and ordering the files is the registry's.
+//! A drop-in may set `priority`, `limits`, `sandbox` and `enabled`, and nothing else: an unknown
+//! key is a problem here, because a mistyped restriction that is silently ignored would be none.
+//! JsonFinding and ordering the files is the registry's.
 
 use super::finding::Report;
 use super::object_reader::ObjectReader;

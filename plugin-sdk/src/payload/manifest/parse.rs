@@ -31,7 +31,8 @@ const TIMEOUT_S_MAX: u64 = 7 * 24 * 3600;
 const TARGET_FIELD_BYTES_MAX: usize = 128;
 
 impl Manifest {
-    /// Reads a manifest. `file_stem` is its file's name without the extension, which must be its id.
+    /// Reads a manifest. `file_stem` is its file's name without the extension, which must be its
+    /// id.
     pub fn parse(
         text: &[u8],
         file_stem: &str,
@@ -416,7 +417,8 @@ pub(super) fn read_sandbox(fields: &mut ObjectReader<'_>, report: &mut Report) -
         profile: read_profile(&mut inner, report),
         network: inner.flag("network", report),
         capabilities: inner.texts_by("capabilities", rules::LINUX_CAPABILITY, report),
-        // 16 MiB is less than any plugin with a TLS library needs; 16 TiB is more than any host has.
+        // 16 MiB is less than any plugin with a TLS library needs; 16 TiB is more than any host
+        // has.
         memory_max_mb: inner.number("memory_max_mb", 16, 16 << 20, report),
         read_only: inner.texts_by("read_only", rules::READ_ONLY_PATH, report),
     };

@@ -1,5 +1,5 @@
-//! `<commands>` and `<precommands>`: what runs in the guest, in which order. Either no command has a
-//! position and they run as written, or all have one and the positions are 1, 2, 3 … without gap.
+//! `<commands>` and `<precommands>`: what runs in the guest, in which order. Either no command has
+//! a position and they run as written, or all have one and the positions are 1, 2, 3 … without gap.
 
 use std::fmt;
 

@@ -68,7 +68,8 @@ impl Template {
         parse::parse(xml, rules)
     }
 
-    /// The document that plugins read as `template_json`. Holds the root password: no log, no answer.
+    /// The document that plugins read as `template_json`. Holds the root password: no log, no
+    /// answer.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }

@@ -1,7 +1,8 @@
 //! XML bodies: `<target_image><target>ec2</target></target_image>`, the document's own example.
 //!
-//! Read by the plugin SDK's hardened reader (no DTD, no entities, bounded depth). A `<template>` may
-//! be nested as XML or be text; `<parameters>` has one child for each parameter, or is JSON text.
+//! Read by the plugin SDK's hardened reader (no DTD, no entities, bounded depth). A `<template>`
+//! may be nested as XML or be text; `<parameters>` has one child for each parameter, or is JSON
+//! text.
 
 use imagefactory_plugin_sdk::payload::xml::{self, XmlLimits};
 use roxmltree::Node;

@@ -34,7 +34,8 @@ pub(crate) async fn send(rest: &Arc<Rest>, request: &Request, found: &Found) -> 
     let image = super::images::located(rest, found).await?;
     let name = found.value("name");
     let records = rest.store().artifacts(image.id).await?;
-    // The record's name was checked when it was taken; the path is made of it, never of the request.
+    // The record's name was checked when it was taken; the path is made of it, never of the
+    // request.
     let record = records.into_iter().find(|record| record.name == name);
     let record =
         record.ok_or_else(|| Problem::not_found(format!("there is nothing at {}", found.path)))?;

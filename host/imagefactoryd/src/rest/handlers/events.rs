@@ -1,7 +1,7 @@
 //! `/events`: every change of any image, as server-sent events (WHATWG HTML, 9.2).
 //!
-//! Changes of this daemon's process; what a command line does beside it shows up in lists, not here.
-//! A client that is too slow is told how many changes it missed and reads the images again.
+//! Changes of this daemon's process; what a command line does beside it shows up in lists, not
+//! here. A client that is too slow is told how many changes it missed and reads the images again.
 
 use std::sync::Arc;
 use std::time::Duration;
