@@ -10,7 +10,7 @@ use hyper::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use hyper::http::{HeaderName, StatusCode};
 
 use super::Rest;
-use super::oauth::SignedRequest;
+use super::oauth::{Denied, SignedRequest};
 use super::problems::Problem;
 use super::request::Request;
 use super::routes::{Access, Row};
@@ -93,7 +93,12 @@ pub(crate) async fn authorize(
         content_type: request.header(&CONTENT_TYPE),
         body,
     };
-    verifier.verify(&signed).await.map_err(|denied| Problem::unauthorized(denied.to_string()))
+    verifier.verify(&signed).await.map_err(|denied: Denied| {
+        if let Some(cause) = std::error::Error::source(&denied) {
+            tracing::error!("{denied}: {}", crate::error::chain(cause));
+        }
+        Problem::unauthorized(denied.to_string())
+    })
 }
 
 #[cfg(test)]

@@ -52,10 +52,16 @@ pub(crate) async fn show(rest: &Arc<Rest>) -> Answer {
 
 fn table(page: &mut String, head: [&str; 3], rows: impl Iterator<Item = [String; 3]>) {
     page.push_str("<table><tr>");
-    head.iter().for_each(|cell| drop(write!(page, "<th>{cell}")));
+    for cell in head {
+        page.push_str("<th>");
+        page.push_str(cell);
+    }
     for row in rows {
         page.push_str("<tr>");
-        row.iter().for_each(|cell| drop(write!(page, "<td>{}", escaped(cell))));
+        for cell in row {
+            page.push_str("<td>");
+            page.push_str(&escaped(&cell));
+        }
     }
     page.push_str("</table>");
 }
