@@ -1,10 +1,10 @@
 //! Our own programs and plugin libraries, built when a test asks for them.
 //!
 //! `cargo test -p imagefactory-tests` builds neither the runner nor the mock plugins, because
-//! nothing links to them. So the first question for one of them in a test process runs `cargo build`
-//! (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another profile
-//! or folder than the test's own. With `IMAGEFACTORY_TEST_PREBUILT` set, nothing is built: `make test`
-//! has done it for all.
+//! nothing links to them. So the first question for one of them in a test process runs `cargo
+//! build` (0.3 s when nothing changed); cargo's own lock makes others wait. Never builds in another
+//! profile or folder than the test's own. With `IMAGEFACTORY_TEST_PREBUILT` set, nothing is built:
+//! `make test` has done it for all.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
