@@ -5,6 +5,13 @@
 //! code, comments and texts blanked out. Each rule is a function over given facts, so that a second
 //! test can plant a violation and see the rule object.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

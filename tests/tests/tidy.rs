@@ -4,6 +4,13 @@
 //! The rules are those of docs/ (style) and of this repository's README; formatting is rustfmt's
 //! business.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_plugin_sdk::payload::manifest::Manifest;
 use imagefactory_tests::binaries;
 use imagefactory_tests::source_tree::{self, SourceFile, code_of};

@@ -7,7 +7,7 @@ use imagefactory_tests::rig_order::{Ended, StageOnRig};
 use imagefactory_tests::stage_rig::{Daemon, Rig, Situation};
 
 /// The two confined profiles under both daemons: where a sandbox stands, all of it must hold.
-pub const CONFINED: [Situation; 4] = [
+pub(crate) const CONFINED: [Situation; 4] = [
     Situation { daemon: Daemon::Root, profile: OsUserns },
     Situation { daemon: Daemon::Root, profile: Cloud },
     Situation { daemon: Daemon::OrdinaryUser, profile: OsUserns },
@@ -16,7 +16,7 @@ pub const CONFINED: [Situation; 4] = [
 
 /// And `os-root`: processes, mounts and the channel are contained there too; files are not, because
 /// the plugin is root by the operator's word.
-pub const EVERYWHERE: [Situation; 5] = [
+pub(crate) const EVERYWHERE: [Situation; 5] = [
     CONFINED[0],
     CONFINED[1],
     CONFINED[2],
@@ -25,11 +25,11 @@ pub const EVERYWHERE: [Situation; 5] = [
 ];
 
 /// One situation, for sins against the channel's data, which no sandbox layer looks at.
-pub const ANYWHERE: [Situation; 1] = [CONFINED[2]];
+pub(crate) const ANYWHERE: [Situation; 1] = [CONFINED[2]];
 
 /// How a stage must end.
 #[derive(Debug, Clone, Copy)]
-pub enum Wanted<'a> {
+pub(crate) enum Wanted<'a> {
     /// With one of these codes and a message that holds the plugin's name and all these words.
     Failure(&'a [FailureCode], &'a [&'a str]),
     /// As if nothing had been wrong: the sin is harmless in a process of its own.
@@ -39,29 +39,29 @@ pub enum Wanted<'a> {
 }
 
 /// Commits the sin in each situation and judges its end.
-pub fn check_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
+pub(crate) fn check_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
     check(sin, situations, wanted, |_| {});
 }
 
 /// The same for a sin that does not end by itself: the deadline is 1.5 s.
-pub fn check_endless_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
+pub(crate) fn check_endless_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
     check(sin, situations, wanted, |stage| stage.deadline_ms = 1500);
 }
 
 /// The same, and the stage is asked to end as soon as it has begun.
-pub fn check_cancelled_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
+pub(crate) fn check_cancelled_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
     check(sin, situations, wanted, |stage| {
         stage.cancel_on_line = Some(format!("the sin begins: {sin}"));
     });
 }
 
 /// The same for a sin that takes its time: a minute, since the daemon of a test is not optimised.
-pub fn check_long_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
+pub(crate) fn check_long_sin(sin: &str, situations: &[Situation], wanted: Wanted) {
     check(sin, situations, wanted, |stage| stage.deadline_ms = 60_000);
 }
 
 /// The same for an attempt at something forbidden: it must have been made, and must have failed.
-pub fn check_attempt(sin: &str, situations: &[Situation], wanted: Wanted) -> Vec<Ended> {
+pub(crate) fn check_attempt(sin: &str, situations: &[Situation], wanted: Wanted) -> Vec<Ended> {
     let all = check(sin, situations, wanted, |_| {});
     for ended in &all {
         assert!(
@@ -74,7 +74,7 @@ pub fn check_attempt(sin: &str, situations: &[Situation], wanted: Wanted) -> Vec
 }
 
 /// Loads the fixture `hostile-at-load`, compiled to this sin, under each daemon.
-pub fn check_at_load(sin: &str, wanted: Wanted) {
+pub(crate) fn check_at_load(sin: &str, wanted: Wanted) {
     let library =
         fixture_plugins::c_library_with("hostile-at-load", &[&format!("-DSIN=\"{sin}\"")]);
     for situation in [CONFINED[0], CONFINED[3]] {
@@ -83,7 +83,7 @@ pub fn check_at_load(sin: &str, wanted: Wanted) {
 }
 
 /// Runs the Rust fixture, which panics in the way that `sin` names.
-pub fn check_rust_panic(sin: &str, situations: &[Situation], wanted: Wanted) {
+pub(crate) fn check_rust_panic(sin: &str, situations: &[Situation], wanted: Wanted) {
     let library = fixture_plugins::rust_library("hostile-rust");
     for situation in situations {
         check_one(sin, *situation, wanted, |rig| rig.hostile_from(&library, sin));
@@ -127,7 +127,7 @@ fn check_one(
     Some(ended)
 }
 /// Is this the end that was wanted? The reason if not.
-pub fn judge(sin: &str, ended: &Ended, wanted: Wanted) -> Result<(), String> {
+pub(crate) fn judge(sin: &str, ended: &Ended, wanted: Wanted) -> Result<(), String> {
     let (codes, words): (&[FailureCode], &[&str]) = match wanted {
         Wanted::Failure(codes, words) => (codes, words),
         Wanted::Success => (&[], &[]),

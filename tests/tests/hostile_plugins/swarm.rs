@@ -5,7 +5,7 @@ use imagefactory_model::stage::FailureCode::{
 };
 
 use super::door::Wanted::{Failure, Success};
-use super::door::{CONFINED, EVERYWHERE, check_attempt, check_endless_sin, check_sin};
+use super::door::{EVERYWHERE, check_attempt, check_endless_sin, check_sin};
 
 #[test]
 fn children_in_sessions_of_their_own_end_with_a_stage_that_succeeds() {
