@@ -12,6 +12,7 @@
 //!   vault/  vault.key             sealed credentials of open orders
 //!   owners/<uuid>.lock            one for each process that works here
 //!   daemon.lock                   held by the one daemon
+//!   opening.lock                  held while a process brings the store up to date
 //! ```
 
 use std::fs::{DirBuilder, Permissions};

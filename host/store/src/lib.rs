@@ -24,6 +24,7 @@ pub mod layout;
 pub mod logs;
 pub mod meta;
 pub mod nonces;
+mod opening;
 pub mod orders;
 pub mod original;
 pub mod owner;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::layout::StoreLayout;
-use crate::{ImageStore, StoreError, sparse};
+use crate::{ImageStore, StoreError, opening, sparse};
 
 /// Largest `.meta` file that is read: a template and an ICICLE of some thousand packages.
 const META_BYTES_MAX: u64 = 16 << 20;
@@ -34,6 +34,10 @@ pub async fn take_over(
 ) -> Result<TakenOver, StoreError> {
     if !store.census().await?.is_empty() {
         return Ok(TakenOver::default());
+    }
+    let _turn = opening::lock(layout.root()).await?;
+    if !store.census().await?.is_empty() {
+        return Ok(TakenOver::default()); // another process was faster
     }
     let root = layout.root().to_owned();
     let (mut found, left) = tokio::task::spawn_blocking(move || read_all(&root))

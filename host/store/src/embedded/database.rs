@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
+use crate::opening;
 
 /// How much a write is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,9 @@ impl Database {
             .busy_timeout(BUSY)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
+        let lock = opening::lock(dir).await?;
         migrate(&mut connection, dir).await?;
+        drop(lock);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .min_connections(1)
