@@ -73,6 +73,9 @@ pub(crate) enum CommandError {
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
+    /// Nobody reads standard output any more: the command ends quietly.
+    #[error("nobody reads standard output any more")]
+    ReaderGone,
     /// This process itself.
     #[error("cannot start")]
     Start(#[source] std::io::Error),

@@ -1,5 +1,5 @@
 //! What goes to standard output: the lines that scripts parse, or one JSON document. Whoever closes
-//! the pipe does not want to read on, and that is no error. Progress and errors go to standard error
+//! the pipe does not want to read on: the command ends, and that is no error. Progress and errors go to standard error
 //! and are not written here.
 
 use std::io::{ErrorKind, Write};
@@ -48,7 +48,7 @@ impl Output {
     pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(CommandError::ReaderGone),
             written => written.map_err(CommandError::Output),
         }
     }
@@ -59,9 +59,14 @@ impl Output {
         command: &str,
         image: &ImageView,
     ) -> Result<(), CommandError> {
-        match self.flags.output {
+        let written = match self.flags.output {
             OutputFormat::Log => self.text(&final_lines(command, image)),
             OutputFormat::Json => self.document(&image.document),
+        };
+        match written {
+            // How the build ended is what counts.
+            Err(CommandError::ReaderGone) => Ok(()),
+            written => written,
         }
     }
 }

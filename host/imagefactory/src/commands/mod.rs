@@ -47,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     };
     match done {
         Ok(status) => ExitCode::from(status),
+        Err(CommandError::ReaderGone) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("imagefactory: {}", error.report());
             ExitCode::from(error.exit_status())
