@@ -34,3 +34,12 @@ pub mod factory;
 
 /// The real daemon as a process, and a client for it.
 pub mod daemon;
+
+/// What a mock provider was asked to create and remove.
+pub mod ledger;
+
+/// A listener for callbacks that outlives every daemon.
+pub mod callback_listener;
+
+/// Kills the daemon while it works, and compares everything afterwards.
+pub mod kill_driver;
