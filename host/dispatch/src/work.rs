@@ -29,6 +29,9 @@ use crate::plugins::ChosenPlugin;
 /// waiting order looks again after so long.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// IMGF_E_NOT_FOUND of status.h.
+const NOT_FOUND: i32 = 5;
+
 impl Engine {
     /// Works on an order to its end. Errors of the store end this task and leave the order open: it
     /// is resumed at the next start.
@@ -315,8 +318,13 @@ impl Engine {
             let target = details.target.clone().or_else(|| image.target.clone());
             let provider = details.provider.as_ref().or(image.provider.as_ref());
             let (target, provider) = (target.unwrap_or_default(), provider.map(provider_text));
-            self.delete_from_provider(context, target, provider).await?;
+            let deleted = self.delete_from_provider(context, target, provider).await;
             drop(place);
+            match deleted {
+                // Somebody else removed it: what was asked for is the case (cloud.h).
+                Err(StageEnd::Failed(failure)) if failure.plugin_status == Some(NOT_FOUND) => {}
+                deleted => deleted?,
+            }
         }
         Ok(())
     }

@@ -413,6 +413,8 @@ pub struct StageFailure {
     pub user_fault: bool,
     /// The provider's own code, e.g. `InvalidAMIID.NotFound`; empty = none.
     pub vendor_code: String,
+    /// What the operation returned (IMGF_E_*), where it returned.
+    pub plugin_status: Option<i32>,
     /// The last lines of the stage's log, oldest first.
     pub log_tail: Vec<String>,
     /// Files handed over before it failed: serial log, screenshot.
@@ -430,6 +432,7 @@ impl StageFailure {
             retry_after_ms: 0,
             user_fault: false,
             vendor_code: String::new(),
+            plugin_status: None,
             log_tail: Vec::new(),
             artifacts: Vec::new(),
         }

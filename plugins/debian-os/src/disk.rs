@@ -28,6 +28,9 @@ const ESP_SECTOR: u64 = 4096;
 const ESP_SECTORS: u64 = 131_072;
 const ROOT_SECTOR: u64 = ESP_SECTOR + ESP_SECTORS;
 
+/// The first inode that is not reserved (ext4's default, EXT4_GOOD_OLD_FIRST_INO).
+const FIRST_INODE: u64 = 11;
+
 /// Partition types: the GPT's own of a BIOS boot and an ESP (UEFI 2.10), and the root of x86-64 of
 /// the Discoverable Partitions Specification.
 const BIOS_BOOT_TYPE: &str = "21686148-6449-6E6F-744E-656564454649";
@@ -89,10 +92,57 @@ fn write_root(host: &Host, plan: &Plan, root: &Path, output: &Path, sectors: u64
         .arg(output)
         .arg(blocks.to_string());
     tool::run(host, &mut make).map_err(|error| {
-        error
-            .while_doing("writing the root file system")
-            .hint("if it says that there is no space, give the template a larger <disk><size>")
-    })
+        let hint = "if it says that there is no space, give the template a larger <disk><size>";
+        error.while_doing("writing the root file system").hint(hint)
+    })?;
+    fix_times(host, output, offset)
+}
+
+/// mke2fs copies the change times of the tree, which nobody can set: they are set in the image.
+///
+/// (e2fsprogs 1.47.1 clamps them to SOURCE_DATE_EPOCH by itself; Debian 12 has 1.47.0.)
+fn fix_times(host: &Host, output: &Path, offset: u64) -> Result<()> {
+    let at = format!("{}?offset={offset}", output.display());
+    let epoch = EPOCH_S.to_string();
+    let tool = |name: &str| {
+        let mut command = Command::new(name);
+        command.env("E2FSPROGS_FAKE_TIME", &epoch);
+        command
+    };
+    let mut header = tool("dumpe2fs");
+    let header = quiet_output(header.arg("-h").arg(&at))?;
+    let number = |name: &str| {
+        let line = header.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse::<u64>().ok()
+    };
+    let (Some(all), Some(free)) = (number("Inode count:"), number("Free inodes:")) else {
+        let message = "dumpe2fs did not say how many inodes there are";
+        return Err(PluginError::new(ErrorCode::Internal, message));
+    };
+    let mut script = String::new();
+    // The root folder, then everything behind the reserved ones; mke2fs numbers without gaps.
+    for inode in std::iter::once(2).chain(FIRST_INODE..=all.saturating_sub(free)) {
+        for field in ["atime", "ctime", "crtime"] {
+            let fixed = format!("sif <{inode}> {field} @{epoch}\nsif <{inode}> {field}_extra 0\n");
+            script.push_str(&fixed);
+        }
+    }
+    let path = host.work_dir()?.join("times.debugfs");
+    std::fs::write(&path, script)?;
+    let mut fix = tool("debugfs");
+    quiet_output(fix.args(["-w", "-f"]).arg(&path).arg(&at)).map(|_| ())
+}
+
+/// What a program prints; it says too much for the log.
+fn quiet_output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let message = format!("{name} failed ({}): {complaint}", output.status);
+    Err(PluginError::new(ErrorCode::Internal, message))
 }
 
 fn write_esp(host: &Host, plan: &Plan, output: &Path) -> Result<()> {

@@ -185,6 +185,7 @@ fn plugin_error(seen: &Observed<'_>, code: i32) -> StageFailure {
         retry_after_ms: report.retry_after_ms,
         user_fault: report.user_fault,
         vendor_code: report.vendor_code,
+        plugin_status: Some(code),
         ..failure(kind, format!("{} {verb} {}: {said}", subject(seen), place(seen)))
     }
 }
