@@ -344,4 +344,31 @@ mod tests {
             assert_eq!(first, Some(index), "{}", row.path);
         }
     }
+
+    #[test]
+    fn the_users_reference_has_every_address_and_no_other() {
+        let reference = include_str!("../../../../docs/REST_API.md");
+        let start = reference.find("## Addresses").unwrap();
+        let end = reference.find("## Ordering images").unwrap();
+        let section = &reference[start..end];
+        let mut told: Vec<String> = Vec::new();
+        let places: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("    /").map(|_| line.trim()))
+            .collect();
+        for line in section.lines().filter(|line| line.starts_with('|')) {
+            if line.starts_with("| *place*") {
+                let below = line.split('`').nth(1).unwrap_or("");
+                let below = if line.starts_with("| *place* |") { "" } else { below };
+                told.extend(places.iter().map(|place| format!("{place}{below}")));
+            } else {
+                let codes = line.split('`').skip(1).step_by(2);
+                told.extend(codes.filter(|code| code.starts_with('/')).map(str::to_owned));
+            }
+        }
+        told.sort();
+        let mut rows: Vec<String> = table().iter().map(|row| row.path.clone()).collect();
+        rows.sort();
+        assert_eq!(told, rows);
+    }
 }
