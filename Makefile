@@ -6,23 +6,47 @@
 PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 LIBEXECDIR ?= $(PREFIX)/libexec
+INCLUDEDIR ?= $(PREFIX)/include
 SYSCONFDIR ?= /etc
 CARGO      ?= cargo
+INSTALL    ?= install
 FUZZ_S     ?= 30
+VERSION     = 2.0.0
 
-PLUGINS = MockOS:mock_os MockCloud:mock_cloud
+# id of the manifest:name of the crate
+PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud
 
 .PHONY: help
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 .PHONY: deps
 deps: ## Installs what building and testing need beside cargo (Debian packages)
 	packaging/install-dependencies
 
+.PHONY: demo
+demo: deps ## Builds a Debian image from a template, boots it, and shows where it is
+	$(CARGO) build --workspace
+	$(MAKE) --no-print-directory plugins.d BUILT=target/debug
+	packaging/demo target/debug
+
 .PHONY: build
 build: ## Builds host, command line and plugins
 	$(CARGO) build --workspace
+
+.PHONY: release
+release: ## The same, as it is installed
+	$(CARGO) build --workspace --release
+
+.PHONY: plugins.d
+plugins.d: ## Puts manifests and built plugins side by side, as the daemon reads them
+	@mkdir -p $(BUILT)/plugins.d
+	@for plugin in $(PLUGINS); do \
+	    id=$${plugin%%:*}; crate=$${plugin##*:}; \
+	    $(INSTALL) -m 0644 plugin-manifests/$$id.json $(BUILT)/plugins.d/$$id.json && \
+	    $(INSTALL) -m 0755 $(BUILT)/libimagefactory_plugin_$$crate.so $(BUILT)/plugins.d/$$id.so || exit 1; \
+	done
+BUILT ?= target/release
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings are errors
@@ -35,6 +59,24 @@ test: deps lint build ## All tests that CI runs
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
-test-long: deps lint build ## The full counts: kill tests, ten-minute fuzzing, every template, the peers
+test-long: deps lint build ## The full counts: kill tests, ten-minute fuzzing
 	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh 600
+
+.PHONY: install
+install: ## Installs a release build below DESTDIR and PREFIX
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBEXECDIR)/imagefactory \
+	    $(DESTDIR)$(LIBDIR)/imagefactory/plugins.d $(DESTDIR)$(LIBDIR)/pkgconfig \
+	    $(DESTDIR)$(INCLUDEDIR)/imagefactory $(DESTDIR)$(SYSCONFDIR)/imagefactory
+	$(INSTALL) -m 0755 $(BUILT)/imagefactory $(DESTDIR)$(PREFIX)/bin/
+	$(INSTALL) -m 0755 $(BUILT)/imagefactoryd $(DESTDIR)$(PREFIX)/sbin/
+	$(INSTALL) -m 0755 $(BUILT)/imagefactory-stage-runner $(DESTDIR)$(LIBEXECDIR)/imagefactory/
+	for plugin in $(PLUGINS); do \
+	    id=$${plugin%%:*}; crate=$${plugin##*:}; \
+	    $(INSTALL) -m 0644 plugin-manifests/$$id.json $(DESTDIR)$(LIBDIR)/imagefactory/plugins.d/ && \
+	    $(INSTALL) -m 0755 $(BUILT)/libimagefactory_plugin_$$crate.so \
+	        $(DESTDIR)$(LIBDIR)/imagefactory/plugins.d/$$id.so || exit 1; \
+	done
+	$(INSTALL) -m 0644 plugin-sdk/include/imagefactory/*.h $(DESTDIR)$(INCLUDEDIR)/imagefactory/
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	    plugin-sdk/imagefactory-plugin.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/imagefactory-plugin.pc

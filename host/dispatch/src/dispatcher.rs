@@ -13,10 +13,11 @@ use imagefactory_model::order::{CredentialSource, DeletionDetails, Order, OrderK
 use imagefactory_model::status::Status;
 use imagefactory_notifications::events::Changes;
 use imagefactory_plugin_sdk::payload::template::TemplateSource;
-use imagefactory_registry::{Entry, Registry, RegistryHandle};
+use imagefactory_registry::{Registry, RegistryHandle};
 use imagefactory_store::artifacts::ArtifactFiles;
 use imagefactory_store::bodies::Bodies;
-use imagefactory_store::images::{ImageQuery, ImageStep, Submitted};
+use imagefactory_store::half_written::HalfWritten;
+use imagefactory_store::images::{ImageStep, Submitted};
 use imagefactory_store::layout::StoreLayout;
 use imagefactory_store::logs::LogFiles;
 use imagefactory_store::owner::Owner;
@@ -27,11 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::checks::{check_parameters, cloud_plugin};
 use crate::configuration::FactoryConfiguration;
 use crate::engine::Engine;
 use crate::error::DispatchError;
 use crate::places::Places;
 use crate::progress::ProgressRecorder;
+use crate::recovery::LOOK_FOR_DEAD;
 use crate::requests::{
     Accepted, CredentialsGiven, Deletion, MadeFrom, NewBaseImage, NewProviderImage, NewTargetImage,
     OrderOptions,
@@ -90,6 +93,10 @@ impl Dispatcher {
                 tracing::warn!("not taken over: {left}");
             }
         }
+        let left_by_the_dead = match role {
+            Role::Daemon => Some(HalfWritten::list(&layout)?),
+            Role::CommandLine => None,
+        };
         let is_root = rustix::process::geteuid().is_root();
         let ids = configuration.stage_ids;
         let identities = is_root.then(|| StageIdentities::new(ids.uid_first, ids.slots, ids.gid));
@@ -108,6 +115,7 @@ impl Dispatcher {
             places: Places::new(&configuration.places),
             progress: ProgressRecorder::new(Arc::clone(&store), layout.clone(), changes.clone()),
             changes,
+            left_by_the_dead: Mutex::new(left_by_the_dead),
             order_closed: tokio::sync::Notify::new(),
             stopping: CancellationToken::new(),
             configuration,
@@ -121,14 +129,44 @@ impl Dispatcher {
         })
     }
 
-    /// Works on what dead processes left, and describes plugins in the background. For a daemon; a
-    /// command line only loads its plugins ([`Dispatcher::load_plugins`]).
+    /// Works on what dead processes left, now and whenever one dies, and describes plugins in the
+    /// background. For a daemon; a command line only loads its plugins
+    /// ([`Dispatcher::load_plugins`]).
     pub async fn start(&self) -> Result<(), StoreError> {
         self.load_plugins().await;
-        for order in self.engine.adopt_orphans().await? {
+        let all = self.adopt_orphans().await?;
+        let dispatcher = self.clone();
+        self.tasks.spawn(async move {
+            let stopping = dispatcher.engine.stopping.clone();
+            stopping.run_until_cancelled(dispatcher.adopt_later(all)).await;
+        });
+        Ok(())
+    }
+
+    /// Were all adopted?
+    async fn adopt_orphans(&self) -> Result<bool, StoreError> {
+        let adopted = self.engine.adopt_orphans().await?;
+        for order in adopted.orders {
             self.work_on(order);
         }
-        Ok(())
+        Ok(adopted.all)
+    }
+
+    /// A command line that was killed leaves its orders to the daemon.
+    async fn adopt_later(&self, mut all: bool) {
+        loop {
+            match all {
+                true => self.engine.another_died().await,
+                false => tokio::time::sleep(LOOK_FOR_DEAD).await,
+            }
+            all = match self.adopt_orphans().await {
+                Ok(all) => all,
+                Err(error) => {
+                    tracing::error!("orders of a dead process wait: {error}");
+                    false
+                }
+            };
+        }
     }
 
     /// The records, to read from.
@@ -489,93 +527,4 @@ impl Dispatcher {
             tokio::task::spawn_blocking(move || vault.forget(id)).await.ok();
         }
     }
-
-    async fn check_children(&self, id: Uuid) -> Result<(), DispatchError> {
-        let query = ImageQuery { parent: Some(id), ..ImageQuery::default() };
-        for entry in self.engine.store.list(query).await? {
-            let Some(child) = self.engine.store.image(entry.id).await? else { continue };
-            if !child.status.is_final() {
-                let status = child.status;
-                return Err(DispatchError::InUse { id, child: entry.id, status });
-            }
-        }
-        Ok(())
-    }
-
-    fn check_deletable(
-        &self,
-        id: Uuid,
-        target: &str,
-        credentials: &CredentialsGiven,
-    ) -> Result<(), DispatchError> {
-        let registry = self.registry();
-        let Ok(cloud) = registry.cloud_plugin(target) else {
-            return Err(DispatchError::PluginGone { id, target: target.to_owned() });
-        };
-        let needs = cloud.manifest().is_some_and(|manifest| manifest.needs_credentials);
-        if needs && *credentials == CredentialsGiven::Absent {
-            let plugin = cloud.id().to_owned();
-            return Err(DispatchError::CredentialsMissing { plugin, target: target.to_owned() });
-        }
-        Ok(())
-    }
-
-    fn check_provider(&self, cloud: &Entry, new: &NewProviderImage) -> Result<(), DispatchError> {
-        let unfit = |what: &'static str, findings: Vec<String>| match findings.is_empty() {
-            true => Ok(()),
-            false => Err(DispatchError::Unfit { what, plugin: cloud.id().to_owned(), findings }),
-        };
-        let findings = cloud.schemas().check_provider(&new.provider);
-        unfit("provider", findings.iter().map(ToString::to_string).collect())?;
-        // XML credentials are the plugin's to read; JSON ones are checked against its schema.
-        if let CredentialsGiven::Inline(text) = &new.credentials
-            && let Ok(document @ Value::Object(_)) = serde_json::from_str::<Value>(text)
-        {
-            let findings = cloud.schemas().check_credentials(&document);
-            // Only where and not what: a finding may quote a secret.
-            unfit("credentials", findings.into_iter().map(|finding| finding.pointer).collect())?;
-        }
-        Ok(())
-    }
-
-    /// Parameters that no plugin of this order declares; the OS plugin is not known before the
-    /// template is read, so all OS plugins count.
-    fn undeclared(&self, options: &OrderOptions, cloud: Option<&Entry>) -> Vec<String> {
-        /// Read by the factory itself.
-        const OURS: [&str; 4] = ["callbacks", "fresh", "boot_test", "snapshot"];
-        let Some(parameters) = &options.parameters else { return Vec::new() };
-        let registry = self.registry();
-        let os: Vec<&Entry> = registry.os_targets().map(|(_, entry)| entry).collect();
-        parameters
-            .keys()
-            .filter(|name| !OURS.contains(&name.as_str()))
-            .filter(|name| {
-                !os.iter().copied().chain(cloud).any(|entry| entry.schemas().declares(name))
-            })
-            .map(|name| format!("nobody reads the parameter '{name}'"))
-            .collect()
-    }
-}
-
-fn cloud_plugin<'a>(registry: &'a Registry, target: &str) -> Result<&'a Entry, DispatchError> {
-    registry.cloud_plugin(target).map_err(|missing| DispatchError::UnknownTarget {
-        target: target.to_owned(),
-        known: missing.to_string(),
-    })
-}
-
-fn check_parameters(
-    plugin: &Entry,
-    parameters: Option<&Map<String, Value>>,
-) -> Result<(), DispatchError> {
-    let Some(parameters) = parameters else { return Ok(()) };
-    let findings = plugin.schemas().check_parameters(parameters);
-    if findings.is_empty() {
-        return Ok(());
-    }
-    Err(DispatchError::Unfit {
-        what: "parameters",
-        plugin: plugin.id().to_owned(),
-        findings: findings.iter().map(ToString::to_string).collect(),
-    })
 }

@@ -1,6 +1,7 @@
 //! Orders become images (floor 3).
 //!
-//! - [`dispatcher`]: the door: takes orders, records them, starts work ([`requests`], [`error`])
+//! - [`dispatcher`]: the door: takes orders, records them, starts work ([`requests`], `checks`,
+//!   [`error`])
 //! - `work`: one order from its beginning, or from where a crash left it, to its end
 //! - `pipeline`, `stages`: which stages an image goes through; what they are given
 //! - `attempts`, `stage_records`, `stage_watch`: one stage, attempt after attempt
@@ -12,6 +13,7 @@
 
 mod attempts;
 mod build_log;
+mod checks;
 pub mod configuration;
 pub mod dispatcher;
 mod engine;

@@ -12,14 +12,14 @@
 //! methods. Every function here can be run again after a crash: stages that succeeded answer from
 //! their record.
 
-use std::path::PathBuf;
+mod provider_image;
+mod target_image;
+
 use std::sync::Arc;
 
 use imagefactory_model::image::{Body, Image, ImageKind};
 use imagefactory_model::stage::{FailureCode, Operation, StageFailure};
-use imagefactory_plugin_sdk::payload::target_content::{TargetContentFile, TargetContentPlace};
 use imagefactory_plugin_sdk::payload::template::{Template, TemplateRules, TemplateSource};
-use imagefactory_plugin_sdk::payload::xml::XmlLimits;
 use imagefactory_registry::Registry;
 use imagefactory_store::images::ImageStep;
 use serde_json::{Map, Value};
@@ -31,13 +31,11 @@ use crate::plugins::ChosenPlugin;
 use crate::stages::content_key::{ContentInputs, content_key, parameter_is_true};
 use crate::stages::images::ImageRoles;
 use crate::stages::outcome::{RecordedOutcome, RecordedOutput};
+pub(crate) use provider_image::provider_text;
 
 /// What a base image without a `<disk><size>` is reserved: a small system fits; a full disk says so
 /// while it is written.
 const BASE_RESERVE_BYTES: u64 = 256 << 20;
-
-/// A derived image may grow by so much (packages of an agent) beyond its parent.
-const GROWTH_BYTES: u64 = 64 << 20;
 
 /// A template that was read, with the plugin that serves it.
 struct Build {
@@ -89,176 +87,6 @@ impl Engine {
         step.content_key = key;
         step.properties.extend(verified.unwrap_or_default());
         Ok(step)
-    }
-
-    async fn build_target_image(&self, context: &OrderContext) -> Result<ImageStep, StageEnd> {
-        let parent = self.parent_of(context).await?;
-        let context = &OrderContext {
-            image: Image {
-                template: context.image.template.clone().or_else(|| parent.template.clone()),
-                ..context.image.clone()
-            },
-            ..context.clone()
-        };
-        let cloud = self.cloud_plugin(context)?;
-        let build = self.read_template(context)?;
-        let parent_body = self.bodies.path(parent.id);
-        let role = if parent.kind == ImageKind::BaseImage { "base" } else { "target" };
-        let images = ImageRoles::default()
-            .with("self", &context.image, None)
-            .with(role, &parent, Some(&parent_body))
-            .into_json();
-        let reserve =
-            parent.body.as_ref().map_or(0, |_| allocated_bytes(&parent_body)) + GROWTH_BYTES;
-        let cloud_work = |operation: Operation, percent: std::ops::Range<u8>| StageWork {
-            plugin: Arc::clone(&cloud),
-            images: images.clone(),
-            target: context.image.target.clone(),
-            input_image: Some(parent_body.clone()),
-            ..build.work(operation, percent)
-        };
-        let mut step =
-            ImageStep { template: context.image.template.clone(), ..ImageStep::default() };
-
-        if cloud.can(Operation::BuilderShouldCreateTargetImage) {
-            let mut should = cloud_work(Operation::BuilderShouldCreateTargetImage, 0..30);
-            should.reserve_bytes = reserve;
-            let answered = self.run_stage(context, &should).await?;
-            merge(&mut step, answered.image_step());
-            if answered.should == Some(false) {
-                // It did all the work itself; without a file the target is the base image as it is.
-                step.body = Some(match &answered.output {
-                    Some(output) => self.take_body(context.image.id, output).await?,
-                    None => self.share_body(&parent, context.image.id).await?,
-                });
-                return Ok(step);
-            }
-        }
-        let mut contents = self.target_content(&build, context)?;
-        if cloud.can(Operation::BuilderWillCreateTargetImage) {
-            let will = cloud_work(Operation::BuilderWillCreateTargetImage, 30..35);
-            let asked = self.run_stage(context, &will).await?;
-            merge(&mut step, asked.image_step());
-            contents.extend(asked.target_contents);
-        }
-        let mut current: Option<RecordedOutput> = None;
-        if build.os_plugin.can(Operation::CreateTargetImage) {
-            let create = StageWork {
-                images: images.clone(),
-                target: context.image.target.clone(),
-                input_image: Some(parent_body.clone()),
-                target_contents: contents,
-                reserve_bytes: reserve,
-                ..build.work(Operation::CreateTargetImage, 35..70)
-            };
-            let created = self.run_stage(context, &create).await?;
-            merge(&mut step, created.image_step());
-            current = Some(output_of(&created, &create)?.clone());
-        } else if !contents.is_empty() {
-            return Err(StageEnd::Failed(StageFailure::new(
-                FailureCode::UserRequest,
-                format!(
-                    "{} cannot customise images, and '{}' asks for additions to this one",
-                    build.os_plugin.id,
-                    context.image.target.as_deref().unwrap_or_default()
-                ),
-            )));
-        }
-        if cloud.can(Operation::BuilderDidCreateTargetImage) {
-            let mut did = cloud_work(Operation::BuilderDidCreateTargetImage, 70..85);
-            did.reserve_bytes = reserve;
-            did.input_image =
-                Some(current.as_ref().map_or_else(|| parent_body.clone(), |o| o.path.clone()));
-            let transformed = self.run_stage(context, &did).await?;
-            merge(&mut step, transformed.image_step());
-            // Nothing written = unchanged.
-            current = transformed.output.or(current);
-        }
-        let parameters = parameters(&context.image);
-        let bootable = current.as_ref().map_or(&parent_body, |output| &output.path);
-        if build.os_plugin.can(Operation::VerifyImage)
-            && parameter_is_true(&parameters, "boot_test")
-        {
-            let verified = self.verify(context, &build, bootable, 85..99).await?;
-            step.properties.extend(verified);
-        }
-        step.body = Some(match &current {
-            Some(output) => self.take_body(context.image.id, output).await?,
-            None => self.share_body(&parent, context.image.id).await?,
-        });
-        Ok(step)
-    }
-
-    async fn build_provider_image(&self, context: &OrderContext) -> Result<ImageStep, StageEnd> {
-        let cloud = self.cloud_plugin(context)?;
-        let snapshot = context.image.wants_snapshot();
-        let operation = match snapshot {
-            true => Operation::SnapshotImageOnProvider,
-            false => Operation::PushImageToProvider,
-        };
-        if !cloud.can(operation) {
-            return Err(unsupported(&cloud, operation));
-        }
-        let mut roles = ImageRoles::default().with("self", &context.image, None);
-        let mut input_image = None;
-        let mut template = context.image.template.clone();
-        if !snapshot {
-            let parent = self.parent_of(context).await?;
-            let body = self.bodies.path(parent.id);
-            roles = roles.with("target", &parent, Some(&body));
-            input_image = Some(body);
-            template = template.or(parent.template);
-        }
-        let parsed = match &template {
-            Some(xml) => Some((xml.clone(), self.parse_template(context, xml)?.1)),
-            None => None,
-        };
-        let work = StageWork {
-            step: operation.name().to_owned(),
-            operation,
-            plugin: cloud,
-            percent: 0..99,
-            input_image,
-            reserve_bytes: 0,
-            template: parsed,
-            images: roles.into_json(),
-            target: context.image.target.clone(),
-            provider: context.image.provider.as_ref().map(provider_text),
-            target_contents: Vec::new(),
-            credentials: true,
-        };
-        let pushed = self.run_stage(context, &work).await?;
-        Ok(ImageStep { template, ..pushed.image_step() })
-    }
-
-    /// Removes a provider image from its provider.
-    pub(crate) async fn delete_from_provider(
-        &self,
-        context: &OrderContext,
-        target: String,
-        provider: Option<String>,
-    ) -> Result<(), StageEnd> {
-        let cloud = self.cloud_plugin(context)?;
-        if !cloud.can(Operation::DeleteFromProvider) {
-            return Err(unsupported(&cloud, Operation::DeleteFromProvider));
-        }
-        let roles = ImageRoles::default().with("provider", &context.image, None);
-        let roles = roles.with("self", &context.image, None);
-        let work = StageWork {
-            step: Operation::DeleteFromProvider.name().to_owned(),
-            operation: Operation::DeleteFromProvider,
-            plugin: cloud,
-            percent: 0..99,
-            input_image: None,
-            reserve_bytes: 0,
-            template: None,
-            images: roles.into_json(),
-            target: Some(target),
-            provider,
-            target_contents: Vec::new(),
-            credentials: true,
-        };
-        self.run_stage(context, &work).await.map(|_| ())
     }
 
     /// The image's template, read, and the OS plugin that serves it.
@@ -401,36 +229,6 @@ impl Engine {
         Ok(properties)
     }
 
-    /// What `target_content.xml` adds for this target and operating system; the file need not
-    /// exist.
-    fn target_content(
-        &self,
-        build: &Build,
-        context: &OrderContext,
-    ) -> Result<Vec<Value>, StageEnd> {
-        let path = &self.configuration.target_content;
-        let failed = |why: String| {
-            let message = format!("{} cannot be used: {why}", path.display());
-            StageEnd::Failed(StageFailure::new(FailureCode::Host, message))
-        };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        let file = TargetContentFile::parse(&text, &XmlLimits::default())
-            .map_err(|error| failed(error.to_string()))?;
-        let os = &build.template.os;
-        let place = TargetContentPlace {
-            target: context.image.target.as_deref().unwrap_or_default(),
-            os: &os.name,
-            version: &os.version,
-            arch: os.arch.name(),
-        };
-        let content = file.content_for(&place).map(serde_json::to_value).transpose();
-        Ok(content.map_err(|error| failed(error.to_string()))?.into_iter().collect())
-    }
-
     async fn take_body(&self, image: Uuid, output: &RecordedOutput) -> Result<Body, StageEnd> {
         let (bodies, output) = (self.bodies.clone(), output.clone());
         let taken =
@@ -483,12 +281,6 @@ fn parameters(image: &Image) -> Map<String, Value> {
     image.parameters.clone().unwrap_or_default()
 }
 
-/// Later results win over earlier ones.
-fn merge(step: &mut ImageStep, later: ImageStep) {
-    step.icicle = later.icicle.or(step.icicle.take());
-    step.properties.extend(later.properties);
-}
-
 /// The file that a stage had to write.
 fn output_of<'a>(
     outcome: &'a RecordedOutcome,
@@ -499,23 +291,4 @@ fn output_of<'a>(
             format!("{} said that {} succeeded and wrote no image", work.plugin.id, work.step);
         StageEnd::Failed(StageFailure::new(FailureCode::PluginOutput, message))
     })
-}
-
-fn unsupported(plugin: &ChosenPlugin, operation: Operation) -> StageEnd {
-    let message = format!("{} does not offer {operation}", plugin.id);
-    StageEnd::Failed(StageFailure::new(FailureCode::UserRequest, message))
-}
-
-/// A provider as text: as it was sent, or its JSON.
-pub(crate) fn provider_text(provider: &Value) -> String {
-    match provider {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Bytes on disk, not the apparent size: images are sparse.
-fn allocated_bytes(path: &PathBuf) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
