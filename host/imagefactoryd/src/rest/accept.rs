@@ -22,14 +22,11 @@ const PASS: [&str; 9] = [
 
 /// Refuses a client that cannot read JSON.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut is_given = false;
-    for media_type in media_types(headers) {
-        is_given = true;
-        if PASS.contains(&media_type.as_str()) {
-            return Ok(());
-        }
+    if media_types(headers).any(|media_type| PASS.contains(&media_type.as_str())) {
+        return Ok(());
     }
-    match is_given {
+    let mut given = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    match given.any(|value| !value.trim().is_empty()) {
         false => Ok(()),
         true => {
             let detail = "this address answers in application/json, which your Accept excludes";
