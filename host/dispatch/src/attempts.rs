@@ -23,6 +23,7 @@ use imagefactory_model::stage::{
     FailureCode, JournalEntry, JournalEvent, Operation, StageFailure, StageOrder, StageOutcome,
     StagePaths,
 };
+use imagefactory_store::StoreError;
 use imagefactory_store::stages::{AttemptEnd, StageRecord, StageState};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -41,7 +42,7 @@ use crate::stages::outcome::RecordedOutcome;
 const TRIES_MAX: u32 = 3;
 
 /// Interruptions from outside in a row, without progress between, after which an order is given up.
-const INTERRUPTIONS_MAX: u32 = 5;
+pub(crate) const INTERRUPTIONS_MAX: u32 = 5;
 
 /// First pause before a retry; it doubles. A plugin may ask for more.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -103,8 +104,8 @@ pub(crate) enum StageEnd {
     Stopped,
 }
 
-impl From<imagefactory_store::StoreError> for StageEnd {
-    fn from(error: imagefactory_store::StoreError) -> Self {
+impl From<StoreError> for StageEnd {
+    fn from(error: StoreError) -> Self {
         let code = if error.is_no_space() { FailureCode::NoSpace } else { FailureCode::Host };
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(&error);
@@ -113,6 +114,30 @@ impl From<imagefactory_store::StoreError> for StageEnd {
             cause = next.source();
         }
         StageEnd::Failed(StageFailure::new(code, message))
+    }
+}
+
+/// Why leftovers are still there.
+#[derive(Debug)]
+pub(crate) enum CleanUpEnd {
+    /// The factory shuts down: resumed.
+    Stopped,
+    /// Nothing can be recorded: tried again.
+    Store(StoreError),
+}
+
+impl From<StoreError> for CleanUpEnd {
+    fn from(error: StoreError) -> Self {
+        CleanUpEnd::Store(error)
+    }
+}
+
+impl From<CleanUpEnd> for StageEnd {
+    fn from(end: CleanUpEnd) -> Self {
+        match end {
+            CleanUpEnd::Stopped => StageEnd::Stopped,
+            CleanUpEnd::Store(error) => error.into(),
+        }
     }
 }
 
@@ -288,7 +313,7 @@ impl Engine {
         work: &StageWork,
         record: &StageRecord,
         leftover: Leftover,
-    ) -> Result<(), StageEnd> {
+    ) -> Result<(), CleanUpEnd> {
         let entries: Vec<JournalEntry> = self
             .store
             .outstanding(record.id)
@@ -311,10 +336,6 @@ impl Engine {
         }
         // A record of its own: it is fenced like any other process.
         let step = format!("cleanup of {} {}", record.step, Uuid::new_v4());
-        let own = self
-            .store
-            .begin_attempt(context.order.id, context.image.id, &step, &work.plugin.id)
-            .await?;
         let cleanup = StageWork {
             step,
             operation: Operation::Cleanup,
@@ -325,30 +346,47 @@ impl Engine {
         };
         // A cancelled order is cleaned up all the same; only a shutdown stops it.
         let context = OrderContext { cancel: self.stopping.child_token(), ..context.clone() };
-        match self.attempt(&context, &cleanup, &own, record.id, entries.clone()).await {
-            Ok(_) => {
-                for entry in entries {
-                    let removed =
-                        JournalEntry { event: JournalEvent::Removed, details: None, ..entry };
-                    self.store.journal(record.id, removed).await?;
+        // What interrupted the build does not count against its cleanup.
+        self.made_progress(&context).await?;
+        loop {
+            let (order, image) = (context.order.id, context.image.id);
+            let own =
+                self.store.begin_attempt(order, image, &cleanup.step, &cleanup.plugin.id).await?;
+            let failure =
+                match self.attempt(&context, &cleanup, &own, record.id, entries.clone()).await {
+                    Ok(_) => {
+                        self.record_removed(record.id, entries).await?;
+                        self.store.end_attempt(own.id, AttemptEnd::Succeeded(Value::Null)).await?;
+                        return Ok(());
+                    }
+                    Err(failure) => failure,
+                };
+            match self.judge(&context, &own, failure).await {
+                Ok(()) => {}
+                Err(StageEnd::Stopped) => return Err(CleanUpEnd::Stopped),
+                Err(StageEnd::Failed(failure)) => {
+                    let step = &record.step;
+                    context.log.note(&format!("cleaning up after {step} failed: {failure}"));
+                    return Ok(());
                 }
-                self.store.end_attempt(own.id, AttemptEnd::Succeeded(Value::Null)).await?;
-                Ok(())
-            }
-            Err(_) if self.stopping.is_cancelled() => {
-                self.store.end_attempt(own.id, AttemptEnd::Interrupted).await?;
-                Err(StageEnd::Stopped)
-            }
-            Err(failure) => {
-                context.log.note(&format!("cleaning up after {} failed: {failure}", record.step));
-                self.store.end_attempt(own.id, AttemptEnd::Failed).await?;
-                Ok(())
             }
         }
     }
 
+    async fn record_removed(
+        &self,
+        stage: Uuid,
+        entries: Vec<JournalEntry>,
+    ) -> Result<(), StoreError> {
+        for entry in entries {
+            let removed = JournalEntry { event: JournalEvent::Removed, details: None, ..entry };
+            self.store.journal(stage, removed).await?;
+        }
+        Ok(())
+    }
+
     /// Progress of any durable kind: interruptions before it no longer count.
-    async fn made_progress(&self, context: &OrderContext) -> Result<(), StageEnd> {
+    async fn made_progress(&self, context: &OrderContext) -> Result<(), StoreError> {
         self.store.count_interruption(context.order.id, None).await?;
         Ok(())
     }
@@ -423,7 +461,7 @@ fn retry_pause(tried: u32, asked_ms: u64) -> Duration {
     doubled.max(Duration::from_millis(asked_ms)).min(RETRY_PAUSE_MAX)
 }
 
-fn given_up(failure: StageFailure, row: u32) -> StageEnd {
+pub(crate) fn given_up(failure: StageFailure, row: u32) -> StageEnd {
     let message = format!(
         "given up after {row} interruptions in a row without progress; the last one: {}",
         failure.message

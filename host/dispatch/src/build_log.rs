@@ -17,13 +17,13 @@ const LINES_WAITING_MAX: usize = 4096;
 
 /// Appends to the log of one image. Cheap to clone; the file is closed with the last clone.
 #[derive(Debug, Clone)]
-pub struct BuildLog {
+pub(crate) struct BuildLog {
     lines: mpsc::Sender<String>,
 }
 
 impl BuildLog {
     /// Opens the log of `image`. A log that cannot be written is a warning, not a failed build.
-    pub fn open(files: &LogFiles, image: Uuid) -> BuildLog {
+    pub(crate) fn open(files: &LogFiles, image: Uuid) -> BuildLog {
         let (lines, waiting) = mpsc::channel(LINES_WAITING_MAX);
         let files = files.clone();
         tokio::task::spawn_blocking(move || match files.writer(image) {
@@ -34,7 +34,7 @@ impl BuildLog {
     }
 
     /// A line of a stage.
-    pub fn stage_line(&self, step: &str, line: &LogLine) {
+    pub(crate) fn stage_line(&self, step: &str, line: &LogLine) {
         let fields = match &line.fields {
             Some(fields) => format!(" {fields}"),
             None => String::new(),
@@ -49,7 +49,7 @@ impl BuildLog {
     }
 
     /// A line of the factory itself.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.write("info", text);
     }
 

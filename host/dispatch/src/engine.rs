@@ -2,7 +2,7 @@
 //! caches, artefacts. Made by `dispatcher.rs`; no decisions here.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use imagefactory_model::frames::{SandboxProfile, StageIdentity};
 use imagefactory_model::stage::{FailureCode, StageFailure, StageOutcome};
@@ -11,6 +11,7 @@ use imagefactory_registry::RegistryHandle;
 use imagefactory_store::ImageStore;
 use imagefactory_store::artifacts::{ArtifactFiles, is_artifact_name};
 use imagefactory_store::bodies::Bodies;
+use imagefactory_store::half_written::HalfWritten;
 use imagefactory_store::layout::StoreLayout;
 use imagefactory_store::logs::LogFiles;
 use imagefactory_store::owner::Owner;
@@ -25,7 +26,9 @@ use crate::configuration::{FactoryConfiguration, NamedCredentials};
 use crate::places::Places;
 use crate::plugins::ChosenPlugin;
 use crate::progress::ProgressRecorder;
-use crate::stage_process::{IdentityLease, StageFolders, StageIdentities, StageSupervisor};
+use crate::stage_process::{
+    IdentityLease, StageFolders, StageIdentities, StageSupervisor, remove_tree,
+};
 
 /// Everything that work on orders needs. One for each process that builds.
 pub(crate) struct Engine {
@@ -44,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) places: Places,
     pub(crate) progress: ProgressRecorder,
     pub(crate) changes: Changes,
+    /// What lay half written before this process began to work. Taken by the first recovery.
+    pub(crate) left_by_the_dead: Mutex<Option<HalfWritten>>,
     /// Told whenever an order of this process was closed.
     pub(crate) order_closed: tokio::sync::Notify,
     /// Cancelled when the factory shuts down: stages end, their orders stay open.
@@ -103,32 +108,21 @@ impl Engine {
         keep_output: bool,
         lease: Option<IdentityLease>,
     ) {
-        let identity = lease.as_ref().map(IdentityLease::identity);
-        let work_dir = folders.work_dir.clone();
-        let removed = self.remove_tree(&folders.work_dir, identity).await;
-        if let Err(error) = removed {
-            tracing::warn!("{} is left behind: {error}", work_dir.display());
-        }
-        if !keep_output {
-            let output_dir = folders.output_dir.clone();
-            if let Err(error) = self.remove_tree(&folders.output_dir, identity).await {
-                tracing::warn!("{} is left behind: {error}", output_dir.display());
+        let output_dir = (!keep_output).then_some(&folders.output_dir);
+        for dir in [Some(&folders.work_dir), output_dir].into_iter().flatten() {
+            if let Err(error) = self.remove_tree(dir).await {
+                tracing::warn!("{} is left behind: {error}", dir.display());
             }
         }
+        // Only now may its ids be another stage's.
         drop(lease);
     }
 
-    /// Removes a folder of a stage with everything in it; one that is not there is no error.
-    pub(crate) async fn remove_tree(
-        &self,
-        dir: &Path,
-        _identity: Option<StageIdentity>,
-    ) -> std::io::Result<()> {
+    /// Removes a folder of a stage with everything in it, whatever the stage did to it; one that is
+    /// not there is no error.
+    pub(crate) async fn remove_tree(&self, dir: &Path) -> std::io::Result<()> {
         let dir = dir.to_owned();
-        let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        });
+        let removed = tokio::task::spawn_blocking(move || remove_tree(&dir));
         removed.await.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into()))
     }
 
@@ -139,7 +133,7 @@ impl Engine {
         if !folders.stage_dir.exists() {
             return;
         }
-        if let Err(error) = self.remove_tree(&folders.stage_dir, None).await {
+        if let Err(error) = self.remove_tree(&folders.stage_dir).await {
             tracing::warn!("{} is left behind: {error}", folders.stage_dir.display());
         }
     }

@@ -60,8 +60,10 @@ impl ProgressRecorder {
         self.changes.publish(Change { image: image.clone(), status_changed: true });
     }
 
-    /// SQL is the truth; a `.meta` file that cannot be written is a warning for the operator.
-    async fn write_meta(&self, image: Image) {
+    /// Writes the `.meta` file of a final image. SQL is the truth; a file that cannot be written is a
+    /// warning for the operator. Recovery calls it where a crash came between the record and the
+    /// file.
+    pub(crate) async fn write_meta(&self, image: Image) {
         let layout = self.layout.clone();
         let id = image.id;
         let written = tokio::task::spawn_blocking(move || meta::write(&layout, &image)).await;

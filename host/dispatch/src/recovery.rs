@@ -5,10 +5,12 @@
 //! worked on. Runs before the first new order, and again whenever another process of this store has
 //! died.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use imagefactory_model::order::Order;
 use imagefactory_store::StoreError;
+use imagefactory_store::half_written::HalfWritten;
 use imagefactory_store::owner;
 use imagefactory_store::stages::{AttemptEnd, StageRecord, StageState};
 use uuid::Uuid;
@@ -20,50 +22,85 @@ use crate::stage_process::{SpawnedAttempt, StageFolders, fence};
 /// the kernel, and its order waits for the next start.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sealed credentials are written a moment before their order is recorded.
+/// Nobody takes so long over one file: sealed credentials are written a moment before their order is
+/// recorded, and an upload grows all the time.
 const YOUNG: Duration = Duration::from_secs(3600);
 
 /// A UUID as text.
 const UUID_CHARS: usize = 36;
 
+/// Which processes live is asked so often: a few small files are opened each time.
+pub(crate) const LOOK_FOR_DEAD: Duration = Duration::from_secs(10);
+
 impl Engine {
-    /// Takes over the open orders of dead processes. What comes back is ready to be worked on.
-    pub(crate) async fn adopt_orphans(&self) -> Result<Vec<Order>, StoreError> {
-        let layout = self.layout.clone();
-        let living = tokio::task::spawn_blocking(move || owner::living(&layout))
-            .await
-            .map_err(|_| StoreError::Closed)??;
+    /// Takes over the open orders of dead processes. An order that cannot be had now (a process that
+    /// hangs in the kernel, a full disk) waits for the next time.
+    pub(crate) async fn adopt_orphans(&self) -> Result<Adopted, StoreError> {
+        let living = self.living().await?;
         let open = self.store.open_orders().await?;
-        let mut adopted = Vec::new();
+        let mut adopted = Adopted { orders: Vec::new(), all: true };
         for order in &open {
             if order.owner.is_some_and(|owner| living.contains(&owner)) {
                 continue;
             }
             match self.adopt(order).await {
-                Ok(order) => adopted.push(order),
-                Err(AdoptError::Store(error)) => return Err(error),
-                Err(AdoptError::Fence(error)) => {
-                    tracing::error!(image = %order.image_id, "not resumed: {error}");
+                Ok(order) => adopted.orders.push(order),
+                Err(error) => {
+                    adopted.all = false;
+                    let cause = std::error::Error::source(&error);
+                    tracing::error!(image = %order.image_id, "not resumed: {error}: {cause:?}");
                 }
             }
         }
-        self.store.release_all_but(&living).await?;
-        self.sweep(&open).await?;
+        if let Err(error) = self.tidy_up(&open, &living).await {
+            tracing::warn!("what dead processes left stays for now: {error}");
+            adopted.all = false;
+        }
         Ok(adopted)
     }
 
+    async fn tidy_up(&self, open: &[Order], living: &[Uuid]) -> Result<(), StoreError> {
+        let left = self.left_by_the_dead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.store.release_all_but(living).await?;
+        self.sweep(open, left.filter(|_| living == [self.owner.id()])).await
+    }
+
+    /// Returns when a process that lived before has died (it may have left orders). Never, if none
+    /// does.
+    pub(crate) async fn another_died(&self) {
+        let mut before = Vec::new();
+        loop {
+            match self.living().await {
+                Ok(now) if before.iter().any(|owner| !now.contains(owner)) => return,
+                Ok(now) => before = now,
+                // Heard of again in the next round.
+                Err(error) => tracing::warn!("which processes work here is not known: {error}"),
+            }
+            tokio::time::sleep(LOOK_FOR_DEAD).await;
+        }
+    }
+
+    async fn living(&self) -> Result<Vec<Uuid>, StoreError> {
+        let layout = self.layout.clone();
+        tokio::task::spawn_blocking(move || owner::living(&layout))
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
     async fn adopt(&self, order: &Order) -> Result<Order, AdoptError> {
+        let mut interruptions = order.interruptions;
         for stage in self.store.stages_of(order.id).await? {
             if stage.state == StageState::Running {
-                self.bury(order, &stage).await?;
+                interruptions = self.bury(order, &stage).await?;
             }
         }
         self.store.own(order.id, self.owner.id()).await?;
-        Ok(Order { owner: Some(self.owner.id()), ..order.clone() })
+        Ok(Order { owner: Some(self.owner.id()), interruptions, ..order.clone() })
     }
 
-    /// Makes sure that an attempt is over, and removes what it left.
-    async fn bury(&self, order: &Order, stage: &StageRecord) -> Result<(), AdoptError> {
+    /// Makes sure that an attempt is over, and removes what it left. Answers how many interruptions
+    /// there were in a row by now.
+    async fn bury(&self, order: &Order, stage: &StageRecord) -> Result<u32, AdoptError> {
         let process = stage.process.clone().map(serde_json::from_value::<SpawnedAttempt>);
         let _fenced = match process {
             Some(Ok(attempt)) => Some(fence(&attempt, FENCE_PATIENCE).await?),
@@ -82,17 +119,23 @@ impl Engine {
         );
         self.remove_attempt(folders, false, None).await;
         self.store.end_attempt(stage.id, AttemptEnd::Interrupted).await?;
-        self.store.count_interruption(order.id, Some(1)).await?;
-        Ok(())
+        Ok(self.store.count_interruption(order.id, Some(1)).await?)
     }
 
-    /// Removes files that belong to no open order.
-    async fn sweep(&self, open: &[Order]) -> Result<(), StoreError> {
+    /// Removes files that belong to no open order. `of_the_dead`: all of these are, whatever their
+    /// age; `None` = others live and write, so only old ones go.
+    async fn sweep(
+        &self,
+        open: &[Order],
+        of_the_dead: Option<HalfWritten>,
+    ) -> Result<(), StoreError> {
         let orders: Vec<Uuid> = open.iter().map(|order| order.id).collect();
-        let vault = self.vault.clone();
-        tokio::task::spawn_blocking(move || vault.forget_all_but(&orders, YOUNG))
-            .await
-            .map_err(|_| StoreError::Closed)??;
+        let layout = self.layout.clone();
+        let swept = tokio::task::spawn_blocking(move || match of_the_dead {
+            Some(files) => files.remove(&orders, Duration::ZERO),
+            None => HalfWritten::list(&layout)?.remove(&orders, YOUNG),
+        });
+        swept.await.map_err(|_| StoreError::Closed)??;
         let stages = self.layout.root().join("stages");
         for dir in [stages, self.configuration.tmp_dir.clone()] {
             let Ok(entries) = std::fs::read_dir(&dir) else { continue };
@@ -105,7 +148,7 @@ impl Engine {
                 if self.store.is_of_open_order(stage).await? {
                     continue;
                 }
-                if let Err(error) = self.remove_tree(&entry.path(), None).await {
+                if let Err(error) = self.remove_tree(&entry.path()).await {
                     tracing::warn!("{} is left behind: {error}", entry.path().display());
                 }
             }
@@ -114,20 +157,19 @@ impl Engine {
     }
 }
 
+/// Orders that were taken over.
+pub(crate) struct Adopted {
+    /// Ready to be worked on.
+    pub(crate) orders: Vec<Order>,
+    /// None had to be left for later.
+    pub(crate) all: bool,
+}
+
 /// Why an order was not taken over.
+#[derive(Debug, thiserror::Error)]
 enum AdoptError {
-    Store(StoreError),
-    Fence(crate::stage_process::FenceError),
-}
-
-impl From<StoreError> for AdoptError {
-    fn from(error: StoreError) -> Self {
-        AdoptError::Store(error)
-    }
-}
-
-impl From<crate::stage_process::FenceError> for AdoptError {
-    fn from(error: crate::stage_process::FenceError) -> Self {
-        AdoptError::Fence(error)
-    }
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    #[error("what is left of it cannot be ended")]
+    Fence(#[from] crate::stage_process::FenceError),
 }

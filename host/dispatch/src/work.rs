@@ -18,7 +18,9 @@ use imagefactory_store::StoreError;
 use imagefactory_store::images::ImageStep;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempts::{Leftover, OrderContext, StageEnd, StageWork};
+use crate::attempts::{
+    CleanUpEnd, INTERRUPTIONS_MAX, Leftover, OrderContext, StageEnd, StageWork, given_up,
+};
 use crate::build_log::BuildLog;
 use crate::engine::Engine;
 use crate::pipeline::provider_text;
@@ -32,25 +34,41 @@ const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 /// IMGF_E_NOT_FOUND of status.h.
 const NOT_FOUND: i32 = 5;
 
+/// First pause after the store failed; it doubles.
+const STORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Longest such pause: an operator who made room sees the work go on.
+const STORE_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
 impl Engine {
-    /// Works on an order to its end. Errors of the store end this task and leave the order open: it
-    /// is resumed at the next start.
+    /// Works on an order to its end. While the store fails (a full disk), it is tried again: what was
+    /// accepted is not given up for that.
     pub(crate) async fn work_on(self: Arc<Self>, order: Order, cancel: CancellationToken) {
         let image = order.image_id;
         let heard = self.hear_cancel(order.id, cancel.clone());
         let working = async {
-            match order.kind {
-                OrderKind::Build | OrderKind::Snapshot => self.work_on_build(order, cancel).await,
-                OrderKind::Delete => self.work_on_deletion(order, cancel).await,
+            let mut pause = STORE_PAUSE;
+            while let Err(error) = self.work_once(&order, &cancel).await {
+                tracing::error!(%image, "work on this image waits for the store: {error}: {:?}",
+                    std::error::Error::source(&error));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause = STORE_PAUSE_MAX.min(pause * 2),
+                    // Open orders are resumed at the next start.
+                    () = self.stopping.cancelled() => return,
+                }
             }
         };
-        let worked = tokio::select! {
-            worked = working => worked,
-            () = heard => return, // never: it only cancels the token
-        };
-        if let Err(error) = worked {
-            tracing::error!(%image, "work on this image stopped: {error}: {:?}",
-                std::error::Error::source(&error));
+        tokio::select! {
+            () = working => {}
+            () = heard => {} // never: it only cancels the token
+        }
+    }
+
+    async fn work_once(&self, order: &Order, cancel: &CancellationToken) -> Result<(), StoreError> {
+        let (order, cancel) = (order.clone(), cancel.clone());
+        match order.kind {
+            OrderKind::Build | OrderKind::Snapshot => self.work_on_build(order, cancel).await,
+            OrderKind::Delete => self.work_on_deletion(order, cancel).await,
         }
     }
 
@@ -75,13 +93,21 @@ impl Engine {
         let Some(image) = self.store.image(order.image_id).await? else {
             return self.close(&order).await;
         };
-        if image.status.is_final() || image.status == Status::Deleting {
+        if image.status.is_final() {
             // A crash between the last step and the closing of the order.
+            self.progress.write_meta(image).await;
             return self.close(&order).await;
         }
         let log = BuildLog::open(&self.logs, image.id);
         let context = OrderContext { order, image, cancel, log };
-        let ended = self.build_in_turn(&context).await;
+        if context.image.status == Status::Deleting {
+            // A crash between the order to delete and the end of the build.
+            return self.end_for_deletion(&context).await;
+        }
+        let ended = match too_often_interrupted(&context.order) {
+            None => self.build_in_turn(&context).await,
+            Some(given_up) => Err(given_up),
+        };
         self.finish_build(&context, ended).await
     }
 
@@ -131,8 +157,10 @@ impl Engine {
                 ..built
             },
             Err(StageEnd::Failed(failure)) => {
-                if self.remove_products(context).await.is_err() {
-                    return Ok(()); // shutdown in the middle: resumed
+                match self.remove_products(context).await {
+                    Ok(()) => {}
+                    Err(CleanUpEnd::Stopped) => return Ok(()),
+                    Err(CleanUpEnd::Store(error)) => return Err(error),
                 }
                 self.remove_body(context).await;
                 failed_step(title, &failure)
@@ -141,14 +169,26 @@ impl Engine {
         match self.progress.step(context.image.id, last).await {
             Ok(_) => {}
             // A deletion was ordered meanwhile: it has the last word.
-            Err(StoreError::Transition { from: Status::Deleting, .. }) => {}
+            Err(StoreError::Transition { from: Status::Deleting, .. }) => {
+                return self.end_for_deletion(context).await;
+            }
             Err(error) => return Err(error),
         }
         self.close(&context.order).await
     }
 
+    /// The image is being deleted. What the build made outside is not recorded with the image, so
+    /// nobody else would remove it.
+    async fn end_for_deletion(&self, context: &OrderContext) -> Result<(), StoreError> {
+        match self.remove_products(context).await {
+            Ok(()) => self.close(&context.order).await,
+            Err(CleanUpEnd::Stopped) => Ok(()),
+            Err(CleanUpEnd::Store(error)) => Err(error),
+        }
+    }
+
     /// What stages of this order made outside and nobody will take over: removed by their plugins.
-    async fn remove_products(&self, context: &OrderContext) -> Result<(), StageEnd> {
+    async fn remove_products(&self, context: &OrderContext) -> Result<(), CleanUpEnd> {
         for record in self.store.stages_of(context.order.id).await? {
             if self.store.outstanding(record.id).await?.is_empty() {
                 continue;
@@ -255,9 +295,17 @@ impl Engine {
         let Some(image) = self.store.image(order.image_id).await? else {
             return self.close(&order).await;
         };
-        if image.status != Status::Deleting {
-            // Its own DELETEFAILED, recorded before a crash.
-            return self.close(&order).await;
+        match image.status {
+            Status::Deleting => {}
+            // A crash between the last step and the end of the record.
+            Status::Deleted => return self.forget(&order).await,
+            _ => {
+                // Its own DELETEFAILED, recorded before a crash.
+                if image.status.is_final() {
+                    self.progress.write_meta(image).await;
+                }
+                return self.close(&order).await;
+            }
         }
         self.wait_for_other_orders(&order, &cancel).await?;
         if self.stopping.is_cancelled() {
@@ -267,7 +315,11 @@ impl Engine {
         let image = self.store.image(order.image_id).await?.unwrap_or(image);
         let log = BuildLog::open(&self.logs, image.id);
         let context = OrderContext { order, image, cancel, log };
-        match self.remove_from_provider(&context).await {
+        let removed = match too_often_interrupted(&context.order) {
+            None => self.remove_from_provider(&context).await,
+            Some(given_up) => Err(given_up),
+        };
+        match removed {
             Err(StageEnd::Stopped) => Ok(()),
             Err(StageEnd::Failed(failure)) => {
                 let step = ImageStep {
@@ -349,8 +401,17 @@ impl Engine {
         });
         removed.await.map_err(|_| StoreError::Closed)??;
         self.progress.step(id, step).await?;
-        self.forget_credentials(&order).await?;
-        self.store.forget(id).await?;
+        self.forget(&order).await
+    }
+
+    /// The end of a DELETED image's record, its orders included.
+    async fn forget(&self, order: &Order) -> Result<(), StoreError> {
+        // Another deletion may have been ordered in the same moment.
+        for other in self.store.open_orders_of(order.image_id).await? {
+            self.forget_credentials(&other).await?;
+        }
+        self.forget_credentials(order).await?;
+        self.store.forget(order.image_id).await?;
         self.order_closed.notify_waiters();
         Ok(())
     }
@@ -395,6 +456,14 @@ impl Engine {
         }
         StageEnd::Failed(StageFailure::new(FailureCode::Cancelled, "cancelled"))
     }
+}
+
+/// An order that dies with its factory again and again may be what kills it.
+fn too_often_interrupted(order: &Order) -> Option<StageEnd> {
+    let message = "the factory was killed while it worked on this";
+    let failure = StageFailure::new(FailureCode::Interrupted, message);
+    let row = order.interruptions;
+    (row >= INTERRUPTIONS_MAX).then(|| given_up(failure, row))
 }
 
 fn parent_failed(context: &OrderContext, what: &str) -> StageEnd {

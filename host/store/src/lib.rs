@@ -12,13 +12,15 @@
 //! - [`bodies`], [`sparse`], [`space`] care for image files, copied without filling their holes
 //! - [`artifacts`], [`logs`] are what else a stage leaves to read; [`meta`] is for scripts
 //! - [`original`] takes over a store of the Python factory
-//! - [`vault`] seals credentials of open orders; [`owner`] tells which process works on what
+//! - [`vault`] seals credentials of open orders; [`owner`] tells which process works on what;
+//!   [`half_written`] finds what a killed process left
 
 pub mod artifacts;
 pub mod bodies;
 pub mod callbacks;
 pub mod embedded;
 mod error;
+pub mod half_written;
 pub mod images;
 pub mod layout;
 pub mod logs;

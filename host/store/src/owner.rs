@@ -5,7 +5,7 @@
 //! order that somebody works on from one that a crash left. Only one daemon may work on a store.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -39,15 +39,21 @@ impl Owner {
 
     /// For a command line: works beside a daemon and beside others.
     pub fn process(layout: &StoreLayout) -> Result<Owner, StoreError> {
-        let id = Uuid::new_v4();
-        let path = lock_path(layout, id);
-        // Locked before it has its name: `living` must not take it for a dead one's.
-        let unnamed = layout.owners().join(format!(".{id}"));
-        let lock = lock_file(&unnamed)?;
-        try_lock(&lock, &unnamed)?;
-        std::fs::rename(&unnamed, &path)
-            .map_err(|cause| StoreError::file("rename to", &path, cause))?;
-        Ok(Owner { id, path, _lock: lock, daemon_lock: None })
+        loop {
+            let id = Uuid::new_v4();
+            let path = lock_path(layout, id);
+            // Locked before it has its name: `living` must not take it for a dead one's.
+            let unnamed = layout.owners().join(format!(".{id}"));
+            let lock = lock_file(&unnamed)?;
+            // Between the two lines above `living` may take it for one that was never named, and
+            // sweep it: then once more, with a name that no sweeper has seen.
+            if !try_lock(&lock, &unnamed)? || is_unlinked(&lock, &unnamed)? {
+                continue;
+            }
+            std::fs::rename(&unnamed, &path)
+                .map_err(|cause| StoreError::file("rename to", &path, cause))?;
+            return Ok(Owner { id, path, _lock: lock, daemon_lock: None });
+        }
     }
 
     /// Its name in the records.
@@ -63,6 +69,11 @@ impl Drop for Owner {
     }
 }
 
+fn is_unlinked(file: &File, path: &Path) -> Result<bool, StoreError> {
+    let metadata = file.metadata().map_err(|cause| StoreError::file("look at", path, cause))?;
+    Ok(metadata.nlink() == 0)
+}
+
 /// The owners that live, this process included; lock files of dead ones are removed.
 pub fn living(layout: &StoreLayout) -> Result<Vec<Uuid>, StoreError> {
     let folder = layout.owners();
@@ -70,15 +81,13 @@ pub fn living(layout: &StoreLayout) -> Result<Vec<Uuid>, StoreError> {
     let mut living = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let Some(id) = path
-            .file_name()
-            .filter(|_| path.extension().is_some_and(|extension| extension == "lock"))
-            .and_then(|_| path.file_stem())
-            .and_then(|stem| stem.to_str())
-            .and_then(|stem| Uuid::parse_str(stem).ok())
-        else {
-            continue;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // `<uuid>.lock`, or `.<uuid>` of a process that died before it had its name.
+        let id = match name.strip_prefix('.') {
+            Some(unnamed) => Uuid::parse_str(unnamed).map(|_| None),
+            None => Uuid::parse_str(name.strip_suffix(".lock").unwrap_or_default()).map(Some),
         };
+        let Ok(id) = id else { continue };
         let lock = match OpenOptions::new().read(true).open(&path) {
             Ok(lock) => lock,
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
@@ -88,7 +97,7 @@ pub fn living(layout: &StoreLayout) -> Result<Vec<Uuid>, StoreError> {
             // Nobody holds it; another sweeper may have been faster.
             std::fs::remove_file(&path).ok();
         } else {
-            living.push(id);
+            living.extend(id);
         }
     }
     Ok(living)
@@ -143,8 +152,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = StoreLayout::create(folder.path()).unwrap();
         let dead = lock_path(&layout, Uuid::new_v4());
-        std::fs::write(&dead, "").unwrap();
+        let unnamed = layout.owners().join(format!(".{}", Uuid::new_v4()));
+        for path in [&dead, &unnamed] {
+            std::fs::write(path, "").unwrap();
+        }
         assert!(living(&layout).unwrap().is_empty());
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !unnamed.exists());
+    }
+
+    #[test]
+    fn a_process_gets_its_lock_while_others_sweep() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = StoreLayout::create(folder.path()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    living(&layout).unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                let owner = Owner::process(&layout).unwrap();
+                assert!(living(&layout).unwrap().contains(&owner.id()));
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }

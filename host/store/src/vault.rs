@@ -7,7 +7,6 @@
 //! is done.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
@@ -94,30 +93,6 @@ impl Vault {
         }
     }
 
-    /// Unlinks what belongs to no open order: a crash between two lines may leave such a file.
-    /// Files younger than `age` stay: their order may be about to be recorded by another process.
-    pub fn forget_all_but(&self, open: &[Uuid], age: Duration) -> Result<(), StoreError> {
-        let failed = |cause| StoreError::file("list", &self.folder, cause);
-        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let young = entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|modified| modified.elapsed().unwrap_or_default() < age);
-            let kept = name
-                .to_str()
-                .and_then(|name| Uuid::parse_str(name).ok())
-                .is_some_and(|order| open.contains(&order));
-            if !kept && !young {
-                let path = self.folder.join(&name);
-                std::fs::remove_file(&path)
-                    .map_err(|cause| StoreError::file("remove", &path, cause))?;
-            }
-        }
-        Ok(())
-    }
-
     fn path(&self, order: Uuid) -> PathBuf {
         self.folder.join(order.to_string())
     }
@@ -175,9 +150,7 @@ mod tests {
         vault.seal(order, "s3cr3t").unwrap();
         std::fs::rename(vault.path(order), vault.path(other)).unwrap();
         assert!(vault.open_sealed(other).is_err());
-        vault.forget_all_but(&[], Duration::from_secs(60)).unwrap();
-        assert!(vault.path(other).exists(), "young files stay");
-        vault.forget_all_but(&[], Duration::ZERO).unwrap();
+        vault.forget(other).unwrap();
         assert_eq!(vault.open_sealed(other).unwrap(), None);
     }
 }

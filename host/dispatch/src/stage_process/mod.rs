@@ -44,6 +44,7 @@ pub use fence::{FenceError, Fenced, fence};
 pub use folders::{FolderError, StageFolders};
 pub use identities::{IdentityLease, StageIdentities};
 pub use image_format::format_of_import;
+pub(crate) use removal::remove_tree;
 pub use reservations::{Reservations, StageReservations};
 pub use services::{Grants, ServiceError, ServiceFuture, SpawnedAttempt, StageServices};
 pub use supervisor::{LogLimits, StageSpec, StageSupervisor, SupervisorConfig};

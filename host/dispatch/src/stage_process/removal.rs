@@ -28,7 +28,7 @@ const ROUNDS_MAX: usize = 1000;
 
 /// Removes the folder and everything in it. A folder that is not there is fine. The first error is
 /// told, after everything else was removed. Blocks.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match remove_as_ourselves(path) {
         Err(error) if is_denied(&error) && !rustix::process::geteuid().is_root() => {
             remove_as_mapped(path)
