@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test program needs some of it")]
 
+pub(crate) mod wire;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
