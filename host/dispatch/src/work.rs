@@ -226,9 +226,9 @@ impl Engine {
     /// A failed image has no body, even when a later stage than the one that made it failed.
     async fn remove_body(&self, context: &OrderContext) {
         let (bodies, image) = (self.bodies.clone(), context.image.id);
-        match tokio::task::spawn_blocking(move || bodies.remove(image)).await {
-            Ok(Err(error)) => tracing::warn!(%image, "{error}"),
-            Ok(Ok(())) | Err(_) => {}
+        let removed = tokio::task::spawn_blocking(move || bodies.remove(image)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%image, "{error}");
         }
     }
 

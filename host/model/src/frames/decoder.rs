@@ -58,6 +58,10 @@ impl FrameDecoder {
     }
 
     /// The next frame, if it is whole.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator has one type of item; a decoder is asked for each frame's own"
+    )]
     pub fn next<Frame: DeserializeOwned>(&mut self) -> Result<Option<Frame>, FrameError> {
         let waiting = &self.received[self.taken..];
         let Some((length, rest)) = waiting.split_first_chunk::<LENGTH_BYTES>() else {
