@@ -12,6 +12,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use imagefactory_model::frames::ResourceLimits;
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,6 +56,12 @@ impl Controller {
     }
 }
 
+/// How the names of our leaves begin.
+const LEAF_PREFIX: &str = "imagefactory-";
+
+/// Older than any stage takes from making its leaf to entering it.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+
 impl CgroupPlaces {
     /// Looks at `/proc/self/{mountinfo,cgroup}` and tries whether folders can be made.
     pub(super) fn detect() -> Self {
@@ -87,6 +94,9 @@ impl CgroupPlaces {
                 ));
             }
         }
+        let unified = places.unified.iter().map(|place| place.dir.clone());
+        let all = places.v1.iter().map(|(_, dir)| dir.clone()).chain(unified);
+        all.for_each(|place| sweep(&place, LEFTOVER_AGE));
         places
     }
 
@@ -349,6 +359,21 @@ fn counter(file: &Path, name: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
+/// Removes leaves that a daemon left when it was killed. A leaf with a process in it stays: the
+/// kernel removes none. A young one may be somebody's who is about to enter it.
+fn sweep(place: &Path, age: Duration) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(LEAF_PREFIX);
+        let old = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|modified| modified.elapsed().is_ok_and(|since| since >= age));
+        if ours && old {
+            remove_leaf(&entry.path());
+        }
+    }
+}
+
 fn probe(dir: &Path) -> io::Result<()> {
     let trial = dir.join(format!("imagefactory-probe-{}", uuid::Uuid::new_v4()));
     fs::create_dir(&trial)?;
@@ -430,5 +455,22 @@ mod tests {
         assert!(leaf.is_empty(), "alive: {:?}", leaf.pids());
         assert!(leaf.remove());
         assert!(leaf.dirs().iter().all(|dir| !dir.exists()));
+    }
+
+    #[test]
+    fn only_our_own_old_and_empty_leaves_are_swept() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["imagefactory-left", "imagefactory-busy/process", "another"] {
+            fs::create_dir_all(place.path().join(name)).unwrap();
+        }
+        fs::write(place.path().join("imagefactory-busy/process/1"), "").unwrap();
+        sweep(place.path(), LEFTOVER_AGE);
+        assert!(place.path().join("imagefactory-left").exists(), "it is young");
+        sweep(place.path(), Duration::ZERO);
+        assert!(!place.path().join("imagefactory-left").exists());
+        assert!(
+            place.path().join("imagefactory-busy").exists()
+                && place.path().join("another").exists()
+        );
     }
 }
