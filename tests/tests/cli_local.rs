@@ -4,7 +4,7 @@ mod cli_rig;
 
 use std::path::Path;
 
-use cli_rig::{Answer, Home, command, kill, wait_until};
+use cli_rig::{Answer, Home};
 use serde_json::{Value, json};
 
 /// Standard output with ids and paths of this run replaced.
@@ -265,100 +265,6 @@ fn a_verbose_build_shows_its_log() {
 }
 
 #[test]
-fn an_interrupted_build_ends_cleanly_with_status_130() {
-    let home = Home::new();
-    let child = home.spawn(&long_build(&home));
-    let pid = child.id();
-    wait_until("it builds", || is_building(&home));
-    kill(pid, libc::SIGINT);
-    let answer = Answer::of_child(child);
-    assert_eq!(answer.status, 130, "{answer:?}");
-    let id = answer.value("UUID");
-    assert!(answer.stdout.contains("\nImage build FAILED with error: "), "{answer:?}");
-    let meta = home.meta(&id);
-    assert_eq!(meta["status"], "FAILED");
-    assert_eq!(meta["status_detail"]["error_code"], "cancelled");
-    home.check_nothing_left_behind();
-}
-
-#[test]
-fn an_interrupted_cascade_ends_all_its_images() {
-    let home = Home::new();
-    let (template, provider) = (home.template(), home.provider());
-    let arguments = ["provider_image", "mock", &provider, "@mock", "--template", &template];
-    let child = home.spawn(&[&arguments[..], &LONG[..]].concat());
-    let pid = child.id();
-    wait_until("it builds", || is_building(&home));
-    kill(pid, libc::SIGTERM);
-    let answer = Answer::of_child(child);
-    assert_eq!(answer.status, 143, "{answer:?}");
-    let failed = home.json(&["images", r#"{"status": "FAILED"}"#]);
-    assert_eq!(failed["images"].as_array().map(Vec::len), Some(3), "{failed}");
-    home.check_nothing_left_behind();
-}
-
-#[test]
-fn a_second_interrupt_ends_the_command_at_once() {
-    let home = Home::new();
-    // A stage that does not hear of its end for a while: the first signal alone takes longer.
-    let child = home.spawn(&long_build(&home));
-    let pid = child.id();
-    wait_until("it builds", || is_building(&home));
-    kill(pid, libc::SIGINT);
-    // A signal that is still pending is not delivered twice.
-    std::thread::sleep(std::time::Duration::from_millis(1));
-    kill(pid, libc::SIGINT);
-    let answer = Answer::of_child(child);
-    assert_eq!(answer.status, 130, "{answer:?}");
-}
-
-const LONG: [&str; 6] =
-    ["--parameter", "mock_duration_ms", "60000", "--parameter", "mock_steps", "600"];
-
-fn long_build(home: &Home) -> Vec<&'static str> {
-    let template: &'static str = home.template().leak();
-    [&["base_image", template], &LONG[..]].concat()
-}
-
-fn is_building(home: &Home) -> bool {
-    let images = home.json(&["images", r#"{"status": "BUILDING"}"#]);
-    images["percent_complete"].as_u64().is_some_and(|percent| percent > 0)
-}
-
-#[test]
-fn a_cancel_of_another_process_ends_the_build() {
-    let home = Home::new();
-    let child = home.spawn(&long_build(&home));
-    wait_until("it builds", || is_building(&home));
-    let id = home.json(&["images", "{}"])["identifier"].as_str().unwrap().to_owned();
-    let cancel = home.run(&["cancel", &id]);
-    assert_eq!((cancel.status, cancel.stdout), (0, format!("Cancelling image with id {id}\n")));
-    let watch = home.run(&["watch", &id]);
-    assert_eq!(watch.status, 1, "{watch:?}");
-    assert!(watch.stdout.lines().last().unwrap().contains("FAILED"), "{watch:?}");
-    let answer = Answer::of_child(child);
-    assert_eq!(answer.status, 1, "it was not interrupted itself: {answer:?}");
-    assert_eq!(home.meta(&id)["status_detail"]["error_code"], "cancelled");
-    let again = home.run(&["cancel", &id]);
-    assert_eq!(again.status, 1);
-    assert!(again.stderr.contains("nothing to cancel"), "{again:?}");
-}
-
-#[test]
-fn a_followed_log_ends_with_its_build() {
-    let home = Home::new();
-    let template = home.template();
-    let duration = ["--parameter", "mock_duration_ms", "1500", "--parameter", "mock_steps", "6"];
-    let build = home.spawn(&[&["base_image", &template], &duration[..]].concat());
-    wait_until("it builds", || is_building(&home));
-    let id = home.json(&["images", "{}"])["identifier"].as_str().unwrap().to_owned();
-    let followed = home.run(&["logs", "--follow", &id]);
-    let answer = Answer::of_child(build);
-    assert_eq!((followed.status, answer.status), (0, 0), "{followed:?} {answer:?}");
-    assert_eq!(followed.stdout, home.run(&["logs", &id]).stdout, "nothing is left out or twice");
-}
-
-#[test]
 fn an_imported_image_is_a_complete_base_image() {
     let home = Home::new();
     let disk = home.write("disk.img", &"x".repeat(4096));
@@ -451,37 +357,4 @@ fn raise_schema(database: &Path) {
         .unwrap();
         connection.close().await.unwrap();
     });
-}
-
-#[test]
-fn commands_that_start_at_once_on_a_new_store_do_not_disturb_each_other() {
-    let home = Home::new();
-    // What the Python factory left: taken over once, by whoever comes first.
-    std::fs::create_dir(home.path("storage")).unwrap();
-    let id = "0c2a7c4e-58ba-4ff7-9a1f-0ad9ee7ad131";
-    let meta = json!({"type": "BaseImage", "identifier": id, "status": "COMPLETE",
-        "percent_complete": 100, "template": "<template/>", "parameters": {}, "properties": {}});
-    home.write(&format!("storage/{id}.meta"), &meta.to_string());
-    home.write(&format!("storage/{id}.body"), "a disk");
-    let children: Vec<_> =
-        (0..6).map(|_| home.spawn(&["--output", "json", "images", "{}"])).collect();
-    for child in children {
-        let answer = Answer::of_child(child);
-        assert_eq!(answer.status, 0, "{answer:?}");
-        assert_eq!(answer.json()["identifier"], id, "{answer:?}");
-    }
-}
-
-#[test]
-fn a_reader_that_goes_away_is_no_error() {
-    use std::io::Read;
-    let home = Home::new();
-    home.base_image();
-    let mut child = command(home.folder.path(), &["watch"]).spawn().unwrap();
-    drop(child.stdout.take());
-    home.base_image();
-    wait_until("it ends by itself", || child.try_wait().unwrap().is_some());
-    let mut errors = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
 }
