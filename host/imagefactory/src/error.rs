@@ -100,6 +100,14 @@ impl CommandError {
                 text.push_str(": ");
                 text.push_str(&next);
             }
+            if matches!(self, CommandError::Store(_))
+                && let Some(io) = error.downcast_ref::<std::io::Error>()
+                && io.kind() == std::io::ErrorKind::PermissionDenied
+            {
+                text.push_str(
+                    "; run this as the factory's user, or give --imgdir a folder of yours",
+                );
+            }
             cause = error.source();
         }
         text

@@ -79,7 +79,7 @@ fn described(plugin: &Value) -> String {
         .flatten()
         .map(|(name, schema)| {
             let about = schema["description"].as_str().unwrap_or_default();
-            format!("  {name:<24} {about}\n")
+            format!("  {name:<28} {about}\n")
         })
         .collect();
     let mut lines = String::new();
