@@ -3,7 +3,7 @@
 //! - [`flags`]: the command line; [`logging`]: where the log goes
 //! - [`plan`]: what flags and configuration mean for serving
 //! - [`daemon`]: start order, signals, shutdown
-//! - [`listen`], [`tls`], [`serve`]: sockets, certificate, the one accept loop
+//! - [`listen`], [`tls`], [`preface`], [`serve`]: sockets, certificate, first bytes, the accept loop
 //! - [`rest`]: REST API 2.0 on warp
 
 mod daemon;
@@ -12,6 +12,7 @@ mod flags;
 mod listen;
 mod logging;
 mod plan;
+mod preface;
 mod rest;
 mod serve;
 mod tls;

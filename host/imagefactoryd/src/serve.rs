@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use warp::reply::{Reply, Response};
 
+use crate::preface::Preface;
+
 /// Connections at once. Each costs at most some 100 kB; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
 
@@ -146,7 +148,8 @@ async fn connection<I, S>(
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let stream = TokioIo::new(Preface::within(HEADERS_TIMEOUT, stream));
+    let served = http.serve_connection(stream, TowerToHyperService::new(service));
     // What goes wrong on a connection is its client's affair.
     if let Err(error) = watcher.watch(served.into_owned()).await {
         tracing::trace!("a connection ended: {error}");
