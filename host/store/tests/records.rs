@@ -254,3 +254,14 @@ async fn a_store_of_a_newer_schema_is_refused_with_a_sentence() {
     assert!(refused.to_string().contains("newer Image Factory"), "{refused}");
     assert!(refused.to_string().contains("9999"), "{refused}");
 }
+
+#[tokio::test]
+async fn nobody_else_may_read_the_records() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new().await;
+    rig.base(&[]).await;
+    for entry in std::fs::read_dir(rig.folder.path()).unwrap().flatten() {
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+}

@@ -68,8 +68,10 @@ impl std::fmt::Debug for Job {
 impl Database {
     /// Opens (or makes) the database in `dir` and brings its schema up to date.
     pub(crate) async fn open(dir: &Path) -> Result<Database, StoreError> {
+        let file = dir.join("imagefactory.sqlite");
+        make_private(&file)?;
         let options = SqliteConnectOptions::new()
-            .filename(dir.join("imagefactory.sqlite"))
+            .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -124,6 +126,20 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
     }
+}
+
+/// Templates hold root passwords: the file is its owner's alone. SQLite gives its WAL and its index
+/// the same mode (https://sqlite.org/wal.html). A file that is there keeps the mode that it has.
+fn make_private(file: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(file)
+        .map(|_| ())
+        .map_err(|cause| StoreError::file("write", file, cause))
 }
 
 async fn migrate(connection: &mut SqliteConnection, dir: &Path) -> Result<(), StoreError> {
