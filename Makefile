@@ -53,13 +53,18 @@ lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
+# With all targets, so that the test build has the same features and nothing is compiled twice.
+.PHONY: test-build
+test-build:
+	$(CARGO) build --workspace --all-targets --quiet
+
 .PHONY: test
-test: deps lint build ## All tests that CI runs
+test: deps lint test-build ## All tests that CI runs
 	IMAGEFACTORY_TEST_PREBUILT=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
-test-long: deps lint build ## The full counts: kill tests, ten-minute fuzzing
+test-long: deps lint test-build ## The full counts: kill tests, ten-minute fuzzing
 	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh 600
 
