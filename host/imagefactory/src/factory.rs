@@ -24,20 +24,20 @@ pub(crate) struct BuildOrder {
 /// What to build.
 #[derive(Debug, Clone)]
 pub(crate) enum Product {
-    /// From a template.
-    BaseImage {
+    /// A base image from a template.
+    Base {
         /// TDL.
         template: String,
     },
-    /// For a target.
-    TargetImage {
+    /// A target image.
+    Target {
         /// Kind of cloud.
         target: String,
         /// Image or template.
         from: MadeFrom,
     },
-    /// On a provider.
-    ProviderImage {
+    /// A provider image.
+    Provider {
         /// Kind of cloud.
         target: String,
         /// Its definition.

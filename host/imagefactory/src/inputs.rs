@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use imagefactory_dispatch::requests::CredentialsGiven;
 use imagefactory_dispatch::stage_process::format_of_import;
@@ -140,7 +140,7 @@ impl GivenParameters {
     }
 }
 
-fn parameters_file(path: &PathBuf) -> Result<Map<String, Value>, CommandError> {
+fn parameters_file(path: &Path) -> Result<Map<String, Value>, CommandError> {
     let text = text(path, "the parameters")?;
     let invalid = |why: String| {
         CommandError::Usage(format!(

@@ -107,13 +107,13 @@ impl Factory for LocalFactory {
         let options = self.options(order.parameters).await?;
         let dispatcher = &self.engine()?.dispatcher;
         let accepted = match order.product {
-            Product::BaseImage { template } => {
+            Product::Base { template } => {
                 dispatcher.build_base_image(NewBaseImage { template, options }).await?
             }
-            Product::TargetImage { target, from } => {
+            Product::Target { target, from } => {
                 dispatcher.build_target_image(NewTargetImage { target, from, options }).await?
             }
-            Product::ProviderImage { target, provider, credentials, from } => {
+            Product::Provider { target, provider, credentials, from } => {
                 let new = NewProviderImage { target, provider, credentials, from, options };
                 dispatcher.build_provider_image(new).await?
             }

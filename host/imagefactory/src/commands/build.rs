@@ -27,7 +27,7 @@ pub(super) async fn base_image(
 ) -> Result<u8, CommandError> {
     let template = inputs::text(&arguments.template, "the template")?;
     let given = GivenParameters::read(&arguments.parameters)?;
-    build(context, Product::BaseImage { template }, given).await
+    build(context, Product::Base { template }, given).await
 }
 
 /// `target_image TARGET`.
@@ -37,7 +37,7 @@ pub(super) async fn target_image(
 ) -> Result<u8, CommandError> {
     let from = made_from(&arguments.source)?;
     let given = GivenParameters::read(&arguments.parameters)?;
-    build(context, Product::TargetImage { target: arguments.target, from }, given).await
+    build(context, Product::Target { target: arguments.target, from }, given).await
 }
 
 /// `provider_image TARGET PROVIDER CREDENTIALS`.
@@ -53,7 +53,7 @@ pub(super) async fn provider_image(
         given.default_to("snapshot", true.into());
     }
     let target = arguments.target;
-    build(context, Product::ProviderImage { target, provider, credentials, from }, given).await
+    build(context, Product::Provider { target, provider, credentials, from }, given).await
 }
 
 fn made_from(source: &SourceFlags) -> Result<MadeFrom, CommandError> {
@@ -95,8 +95,8 @@ async fn build(
     let interrupt = Interrupt::listen()?;
     let by_template = !matches!(
         &product,
-        Product::TargetImage { from: MadeFrom::Image(_), .. }
-            | Product::ProviderImage { from: MadeFrom::Image(_), .. }
+        Product::Target { from: MadeFrom::Image(_), .. }
+            | Product::Provider { from: MadeFrom::Image(_), .. }
     );
     let parameters = parameters(context, given).await?;
     let taken = context.factory.order(BuildOrder { product, parameters }).await?;

@@ -9,6 +9,7 @@
 mod client;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -89,11 +90,13 @@ impl RemoteFactory {
     /// What came of the followed log since; empty after a moment without anything, and at its end.
     async fn followed_log(&self, id: Uuid) -> Result<Vec<u8>, CommandError> {
         let mut streams = self.logs.lock().await;
-        if !streams.contains_key(&id) {
-            let path = format!("{}/log?follow=true", self.existing_path(id).await?);
-            streams.insert(id, Some(self.client.stream(&path).await?));
-        }
-        let Some(stream) = streams.get_mut(&id) else { return Ok(Vec::new()) };
+        let stream = match streams.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let path = format!("{}/log?follow=true", self.existing_path(id).await?);
+                unknown.insert(Some(self.client.stream(&path).await?))
+            }
+        };
         let Some(open) = stream else { return Ok(Vec::new()) };
         match tokio::time::timeout(LOOK_AGAIN, open.next()).await {
             Ok(Ok(Some(bytes))) => Ok(bytes),
@@ -146,16 +149,16 @@ impl Factory for RemoteFactory {
     async fn order(&self, order: BuildOrder) -> Result<Taken, CommandError> {
         let parameters = ("parameters", order.parameters.map(Value::Object));
         let (kind, fields) = match order.product {
-            Product::BaseImage { template } => {
+            Product::Base { template } => {
                 let template = ("template", Some(template.into()));
                 (ImageKind::BaseImage, fields(vec![template, parameters]))
             }
-            Product::TargetImage { target, from } => {
+            Product::Target { target, from } => {
                 let target = ("target", Some(target.into()));
                 let from = source(from, "base_image_id");
                 (ImageKind::TargetImage, fields(vec![target, from, parameters]))
             }
-            Product::ProviderImage { target, provider, credentials, from } => {
+            Product::Provider { target, provider, credentials, from } => {
                 let target = ("target", Some(target.into()));
                 let provider = ("provider", Some(provider));
                 let credentials = ("credentials", credentials_text(credentials).map(Value::from));
