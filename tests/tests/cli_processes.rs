@@ -1,6 +1,12 @@
 //! The command line among processes: interrupts, other commands on the same store, readers that go
 //! away, listeners that hear of a build.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this is shipped"
+)]
+
 mod cli_rig;
 
 use std::io::{BufRead, BufReader, Read};

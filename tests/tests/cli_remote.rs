@@ -1,5 +1,11 @@
 //! The command line as a client of a real daemon, and both on one store at once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this is shipped"
+)]
+
 mod cli_rig;
 
 use cli_rig::{Answer, command, kill, wait_until};
