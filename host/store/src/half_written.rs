@@ -13,6 +13,9 @@ use uuid::Uuid;
 use crate::StoreError;
 use crate::layout::StoreLayout;
 
+/// How the registry's descriptions of plugins are named until they are whole.
+const NEW_DESCRIPTIONS: &str = "plugins.described.new-";
+
 /// What may be half written.
 #[derive(Debug, Clone, Default)]
 pub struct HalfWritten {
@@ -26,7 +29,8 @@ impl HalfWritten {
         // The root also holds what is finished; temporary names begin with a dot (`write_whole`).
         for path in entries(layout.root())? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with('.') && path.is_file() {
+            let is_temporary = name.starts_with('.') || name.starts_with(NEW_DESCRIPTIONS);
+            if is_temporary && path.is_file() {
                 files.push(path);
             }
         }
@@ -98,6 +102,7 @@ mod tests {
             layout.vault().join(format!(".{open}.0123")),
             layout.staging().join(format!("{image}.import")),
             layout.root().join(format!(".{image}.meta.0123")),
+            layout.root().join("plugins.described.new-17-0"),
         ];
         for path in kept.iter().chain(&gone) {
             std::fs::write(path, "").unwrap();
