@@ -13,7 +13,7 @@ use imagefactory_plugin_sdk::author::{ErrorCode, PluginError, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, fstat, fstatvfs, linkat, openat,
-    openat2, renameat, renameat_with, unlinkat,
+    openat2, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -69,6 +69,15 @@ impl ImageDirectory {
         made.map(File::from).map_err(|error| self.refused("create", name, error.into()))
     }
 
+    /// Has anything that name, a symbolic link to nowhere included?
+    pub(crate) fn has(&self, name: &str) -> Result<bool> {
+        match statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(self.refused("look at", name, error.into())),
+        }
+    }
+
     /// Opens a regular file that is there; `None` = it is not. A link is refused.
     pub(crate) fn open_file(&self, name: &str, write: bool) -> Result<Option<File>> {
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
@@ -77,12 +86,12 @@ impl ImageDirectory {
         let file = match openat(&self.descriptor, name, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(self.not_a_file(name)),
             Err(error) => return Err(self.refused("open", name, error.into())),
         };
         let facts = file.metadata().map_err(|error| self.refused("look at", name, error))?;
         if !facts.is_file() {
-            let message = format!("{} is no regular file", self.path_of(name).display());
-            return Err(PluginError::new(ErrorCode::AlreadyExists, message));
+            return Err(self.not_a_file(name));
         }
         Ok(Some(file))
     }
@@ -158,6 +167,13 @@ impl ImageDirectory {
         descriptor.map(Stdio::from).map_err(|error| self.refused("hand over", "", error))
     }
 
+    fn not_a_file(&self, name: &str) -> PluginError {
+        let message = format!("{} is a link or no regular file", self.path_of(name).display());
+        PluginError::new(ErrorCode::AlreadyExists, message)
+            .by_user()
+            .hint("give the image another name")
+    }
+
     /// Says what failed, with the way out where there is one.
     pub(crate) fn refused(&self, what: &str, name: &str, error: io::Error) -> PluginError {
         let path = self.path_of(name);
@@ -167,7 +183,6 @@ impl ImageDirectory {
         match errno {
             Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => said.hint(way_in(&self.path)),
             Some(Errno::NOSPC | Errno::DQUOT) => said.hint(self.room()),
-            Some(Errno::LOOP) => said.by_user().hint("a symbolic link has that name"),
             Some(Errno::EXIST) => said.by_user().hint("give the image another name"),
             _ => said,
         }

@@ -7,8 +7,9 @@
 //! NAME.EXT.json       the description: made first, completed and removed last
 //! ```
 //!
-//! Each of the four is announced in the journal. Whose they are stands in the description; hidden
-//! files carry the token in their names.
+//! Each of the four is announced in the journal. A description is made only where none of the names
+//! is in use; from then on all four belong to the stage whose token stands in it. Hidden files carry
+//! the token in their names.
 
 use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Resource, Result};
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,7 @@ impl Product {
     }
 
     /// Takes the name for this stage. [`ErrorCode::AlreadyExists`]: it is somebody else's.
+    /// Nothing of ours is left behind then.
     pub(crate) fn claim(&self, directory: &ImageDirectory, image_id: &str) -> Result<Claim> {
         if let Some(description) = Description::read(directory, &self.description())? {
             if description.token != self.token {
@@ -136,6 +138,11 @@ impl Product {
             self.remove(directory)?;
         }
         self.remove_hidden(directory)?;
+        for (suffix, _) in PARTS {
+            if directory.has(&self.part(suffix))? {
+                return Err(self.taken(directory));
+            }
+        }
         let claim = Description {
             token: self.token.clone(),
             image_id: image_id.to_owned(),
@@ -144,13 +151,6 @@ impl Product {
         };
         directory.write(&self.aside(), claim.to_text()?.as_bytes())?;
         directory.publish(&self.aside(), &self.description())?;
-        // Whoever put a file there without a description is not asked again at the end.
-        for (suffix, _) in PARTS.iter().filter(|(suffix, _)| *suffix != ".json") {
-            if directory.open_file(&self.part(suffix), false)?.is_some() {
-                directory.remove(&self.description())?;
-                return Err(self.taken(directory));
-            }
-        }
         directory.sync()?;
         Ok(Claim::New)
     }
