@@ -1,5 +1,12 @@
 //! Request bodies in every form that clients send, and everything that is thrown at a reader.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_tests::daemon::{Daemon, Setup};
 use imagefactory_tests::factory::TDL_MOCK;
 use reqwest::{Method, Response};

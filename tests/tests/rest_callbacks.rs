@@ -1,5 +1,12 @@
 //! Callbacks: one PUT for each status change, in order, across refusals and restarts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

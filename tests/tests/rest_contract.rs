@@ -3,6 +3,13 @@
 //! `UPDATE_GOLDEN=1` renews `tests/goldens/rest/*.json`; ids, times and addresses are named there, so
 //! that a golden shows which id stands where.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use std::collections::BTreeMap;
 
 use imagefactory_tests::binaries;

@@ -1,5 +1,12 @@
 //! The daemon as a process: TLS, protocols, slow and odd clients, reload, shutdown, OAuth's place.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;

@@ -1,5 +1,12 @@
 //! What is not JSON: image bodies with ranges, artefacts, logs that are followed, events, metrics.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use std::time::Duration;
 
 use imagefactory_tests::daemon::Daemon;

@@ -1,6 +1,13 @@
 //! Orders over REST, from POST to the finished or deleted image: what is taken, what is refused, and
 //! what survives a killed daemon.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_tests::daemon::Daemon;
 use imagefactory_tests::factory::TDL_MOCK;
 use reqwest::{Method, Response};
