@@ -32,12 +32,14 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// With MockOS and MockCloud.
     pub mocks: bool,
+    /// Variables of its environment besides the test's own.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let flags = vec!["--no_ssl".to_owned(), "--no_oauth".to_owned()];
-        Setup { configuration: Map::new(), flags, mocks: true }
+        Setup { configuration: Map::new(), flags, mocks: true, environment: Vec::new() }
     }
 }
 
@@ -54,6 +56,12 @@ impl Setup {
         self
     }
 
+    /// With this variable in its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts a daemon like this.
     pub fn start(self) -> Daemon {
         let folder = tempfile::Builder::new().prefix("daemon-").tempdir().expect("a folder");
@@ -67,7 +75,7 @@ impl Setup {
         std::fs::create_dir(folder.path().join("jeos")).expect("a folder");
         factory::ledger_folder(folder.path());
         self.write_configuration(folder.path());
-        let process = Process::start(folder.path(), &self.flags);
+        let process = Process::start(folder.path(), &self);
         Daemon { process, client: client(), setup: self, folder }
     }
 
@@ -254,7 +262,7 @@ impl Daemon {
 
     /// Starts it again over what it left, after [`Daemon::kill`] or [`Daemon::terminate`].
     pub fn start_again(&mut self) {
-        self.process = Process::start(self.folder.path(), &self.setup.flags);
+        self.process = Process::start(self.folder.path(), &self.setup);
     }
 
     /// SIGKILL, then a new process over the same store.
@@ -292,12 +300,13 @@ struct Process {
 }
 
 impl Process {
-    fn start(folder: &Path, flags: &[String]) -> Process {
+    fn start(folder: &Path, setup: &Setup) -> Process {
         let mut child = Command::new(binaries::daemon())
             .arg("--config")
             .arg(folder.join("imagefactory.conf"))
             .args(["--port", "0", "--verbose"])
-            .args(flags)
+            .args(&setup.flags)
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -43,3 +43,6 @@ pub mod callback_listener;
 
 /// Kills the daemon while it works, and compares everything afterwards.
 pub mod kill_driver;
+
+/// Disks that are full or broken.
+pub mod faulty_disk;

@@ -382,7 +382,8 @@ fn parameters(random: &mut Random, callbacks: Value) -> Value {
     let mut parameters = json!({
         "callbacks": callbacks,
         "mock_size_bytes": 512 << random.of(0..9),
-        "mock_duration_ms": random.of(0..900),
+        // Mostly shorter than a life: an order that dies five times in one stage is given up.
+        "mock_duration_ms": [random.of(0..300), random.of(0..1500)][random.weighted(&[80, 20])],
         "mock_steps": random.of(1..25),
     });
     if random.percent(30) {
