@@ -106,14 +106,7 @@ pub(crate) enum StageEnd {
 
 impl From<StoreError> for StageEnd {
     fn from(error: StoreError) -> Self {
-        let code = if error.is_no_space() { FailureCode::NoSpace } else { FailureCode::Host };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(next) = cause {
-            message = format!("{message}: {next}");
-            cause = next.source();
-        }
-        StageEnd::Failed(StageFailure::new(code, message))
+        StageEnd::Failed(host_failure(error))
     }
 }
 
@@ -469,14 +462,25 @@ pub(crate) fn given_up(failure: StageFailure, row: u32) -> StageEnd {
     StageEnd::Failed(StageFailure { message, ..failure })
 }
 
-pub(crate) fn host_failure(error: impl std::error::Error) -> StageFailure {
+/// A failure of ours; a full disk is told as such.
+pub(crate) fn host_failure(error: impl std::error::Error + 'static) -> StageFailure {
     let mut message = error.to_string();
+    let mut no_space = is_no_space(&error);
     let mut cause = error.source();
     while let Some(next) = cause {
         message = format!("{message}: {next}");
+        no_space |= is_no_space(next);
         cause = next.source();
     }
-    StageFailure::new(FailureCode::Host, message)
+    let code = if no_space { FailureCode::NoSpace } else { FailureCode::Host };
+    StageFailure::new(code, message)
+}
+
+fn is_no_space(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    matches!(io, Some(StorageFull | QuotaExceeded))
+        || error.downcast_ref::<StoreError>().is_some_and(StoreError::is_no_space)
 }
 
 fn unix_ms(time: SystemTime) -> u64 {
