@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Every so many requests one is refused: rare enough that retries (after 1 s, 2 s, …) do not
 /// dominate a run.
-const REFUSED_EVERY: u64 = 50;
+const REFUSED_EVERY: u64 = 150;
 
 /// A callback has some kilobytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;

@@ -28,7 +28,7 @@ use random::Random;
 use records::Records;
 
 /// Lives between two comparisons: some orders see many deaths, and a failure is found soon.
-const LIVES_BETWEEN_CHECKS: u32 = 25;
+const LIVES_BETWEEN_CHECKS: u32 = 50;
 
 /// Orders that may be open before no new ones are posted: four are worked on at once, so most wait.
 const OPEN_MAX: i64 = 24;

@@ -379,11 +379,15 @@ fn is_usable(status: Status) -> bool {
 
 /// How long the mock plugins work, in how many steps, and how they end.
 fn parameters(random: &mut Random, callbacks: Value) -> Value {
+    // Mostly shorter than a life: an order that dies five times in one stage is given up.
+    let duration_ms = match random.percent(80) {
+        true => random.of(0..300),
+        false => random.of(300..1500),
+    };
     let mut parameters = json!({
         "callbacks": callbacks,
         "mock_size_bytes": 512 << random.of(0..9),
-        // Mostly shorter than a life: an order that dies five times in one stage is given up.
-        "mock_duration_ms": [random.of(0..300), random.of(0..1500)][random.weighted(&[80, 20])],
+        "mock_duration_ms": duration_ms,
         "mock_steps": random.of(1..25),
     });
     if random.percent(30) {
