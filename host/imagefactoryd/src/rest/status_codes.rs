@@ -63,9 +63,14 @@ impl From<StoreError> for Problem {
                 let detail = "there is no room left in the factory's store";
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail)
             }
-            StoreError::Database(_)
-            | StoreError::File { .. }
-            | StoreError::Damaged { .. }
+            // A disk that fails or is read-only: what was asked for may work later.
+            StoreError::Database(_) | StoreError::File { .. } => {
+                tracing::error!("{}", crate::error::chain(&error));
+                let detail = "the factory's store cannot be used at the moment; its log says why, \
+                              under this request's id";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            }
+            StoreError::Damaged { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::InUse { .. } => Problem::internal(&error),
         }
