@@ -110,7 +110,7 @@ CREATE TABLE nonces (
     consumer  TEXT NOT NULL,
     timestamp INTEGER NOT NULL,         -- seconds, as signed
     nonce     TEXT NOT NULL,
-    PRIMARY KEY (consumer, timestamp, nonce)
+    PRIMARY KEY (consumer, nonce)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE nonce_mark (               -- one row: accepted timestamps lie before it

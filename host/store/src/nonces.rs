@@ -1,4 +1,5 @@
-//! OAuth nonces: each is good once per consumer and timestamp, across restarts.
+//! OAuth nonces: each is good once per consumer until its timestamp has left the window, across
+//! restarts.
 
 use async_trait::async_trait;
 

@@ -199,6 +199,7 @@ async fn a_nonce_is_good_once_also_after_a_restart() {
     let rig = Rig::new().await;
     assert!(rig.store.take_nonce("c", 100, "n").await.unwrap());
     assert!(!rig.store.take_nonce("c", 100, "n").await.unwrap());
+    assert!(!rig.store.take_nonce("c", 101, "n").await.unwrap(), "in another second too");
     assert!(rig.store.take_nonce("d", 100, "n").await.unwrap());
     let rig = rig.reopened().await;
     assert!(!rig.store.take_nonce("c", 100, "n").await.unwrap());
