@@ -60,7 +60,12 @@ impl Vault {
             .cipher
             .encrypt(&XNonce::from(nonce), payload)
             .map_err(|cause| StoreError::damaged("the vault", cause))?;
-        write_whole(&path, &[nonce.as_slice(), &sealed].concat(), 0o600)
+        let written = write_whole(&path, &[nonce.as_slice(), &sealed].concat(), 0o600);
+        if written.is_err() {
+            // The order will not be taken; what can be unlinked is.
+            std::fs::remove_file(&path).ok();
+        }
+        written
     }
 
     /// The credentials of an order; `None` when there are none (any more).

@@ -333,16 +333,16 @@ impl Orders {
         let mut wrong = Vec::new();
         for (tag, id) in listener.subjects() {
             let heard = listener.statuses(&tag, &id);
+            // A deletion's listener hears from the moment of its order on, whatever the image is then.
             let mut before = match self.deletions.contains(&tag) {
-                // Deletions are told from DELETING on, whatever the image was.
-                true if heard.first() == Some(&Status::Deleting) => Status::Complete,
-                _ => Status::New,
+                true => None,
+                false => Some(Status::New),
             };
             for status in &heard {
-                if !before.can_become(*status) {
+                if before.is_some_and(|before: Status| !before.can_become(*status)) {
                     wrong.push(format!("{tag} heard of {id}: {heard:?}; {status} cannot follow"));
                 }
-                before = *status;
+                before = Some(*status);
             }
             let (last, now) = (heard.last().copied(), records.image(&id).map(|image| image.status));
             let is_told = match now {
