@@ -95,9 +95,14 @@ impl Request {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// Is a query parameter given and not "false" or "0"?
-    pub(crate) fn query_flag(&self, name: &str) -> bool {
-        self.query_value(name).is_some_and(|value| !matches!(value.as_str(), "false" | "0"))
+    /// A query parameter that is true (or bare), false, or absent. Anything else is refused: "forget"
+    /// must not be understood where something else was meant.
+    pub(crate) fn query_flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.query_value(name).as_deref() {
+            None | Some("false" | "0") => Ok(false),
+            Some("" | "true" | "1") => Ok(true),
+            Some(_) => Err(Problem::bad_request(format!("{name} must be true or false"))),
+        }
     }
 
     /// Does it read only?

@@ -173,7 +173,7 @@ pub(crate) async fn delete(
     let parameters = fields.object("parameters")?.unwrap_or_default();
     let callbacks = orders::callbacks(&parameters)?;
     let unknown = orders::unknown_fields(request, &fields)?;
-    let forget = request.query_flag("forget");
+    let forget = request.query_flag("forget")?;
     rest.started().await;
     let deletion = Deletion { id: image.id, target, provider, credentials, callbacks, forget };
     rest.dispatcher.delete(deletion).await?;

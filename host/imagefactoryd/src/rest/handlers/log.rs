@@ -36,7 +36,7 @@ const PIECE_BYTES: usize = 64 << 10;
 /// GET …/log.
 pub(crate) async fn send(rest: &Arc<Rest>, request: &Request, found: &Found) -> Answer {
     let image = super::images::located(rest, found).await?;
-    let follows = request.query_flag("follow");
+    let follows = request.query_flag("follow")?;
     let as_events = accept::wants_events(&request.headers);
     let paths = rest.dispatcher.logs().paths(image.id);
     if paths.is_empty() && !follows {
