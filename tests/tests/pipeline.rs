@@ -188,6 +188,7 @@ async fn a_cancelled_build_ends_as_failed_with_the_code_cancelled() {
     let image = factory.finished(image.id).await;
     assert_eq!(image.status, Status::Failed);
     assert_eq!(image.status_detail.error_code.as_deref(), Some("cancelled"), "{image:?}");
+    assert_eq!(error_of(&image), "cancelled");
     let again = factory.dispatcher.cancel(image.id).await;
     assert!(matches!(again, Err(DispatchError::NothingToCancel { .. })), "{again:?}");
 }

@@ -23,7 +23,6 @@ use imagefactory_store::logs::LogFiles;
 use imagefactory_store::owner::Owner;
 use imagefactory_store::vault::Vault;
 use imagefactory_store::{ImageStore, StoreError, original};
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -292,38 +291,6 @@ impl Dispatcher {
             }
         };
         self.submit(images, &new.options, new.credentials, warnings).await
-    }
-
-    /// Takes a finished disk image as a base image. `file` is copied; holes stay holes.
-    pub async fn import_base_image(
-        &self,
-        file: std::path::PathBuf,
-        format: String,
-        template: Option<String>,
-        parameters: Option<Map<String, Value>>,
-    ) -> Result<Image, DispatchError> {
-        let mut image = Image::new_base(String::new(), parameters);
-        image.template = template;
-        let (bodies, id) = (self.engine.bodies.clone(), image.id);
-        let imported = tokio::task::spawn_blocking(move || bodies.import(&file, id, &format));
-        let body = imported.await.map_err(|_| DispatchError::ShuttingDown)??;
-        let order =
-            Order { owner: Some(self.engine.owner.id()), ..Order::new(id, OrderKind::Build) };
-        let closes = order.id;
-        let submission = Submission { images: vec![image], orders: vec![order], idempotency: None };
-        self.engine.store.submit(submission).await?;
-        for status in [Status::Pending, Status::Building] {
-            self.engine.progress.step(id, ImageStep::to(status)).await?;
-        }
-        let done = ImageStep {
-            activity: Some("Base Image import complete".to_owned()),
-            percent_complete: Some(100),
-            body: Some(body),
-            ..ImageStep::to(Status::Complete)
-        };
-        let image = self.engine.progress.step(id, done).await?;
-        self.engine.store.close(closes).await?;
-        Ok(image)
     }
 
     /// Orders a deletion. The image is DELETING when this returns.

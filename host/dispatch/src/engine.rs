@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::attempts::{OrderContext, StageEnd, StageWork, host_failure};
+use crate::attempts::{StageEnd, host_failure};
 use crate::configuration::{FactoryConfiguration, NamedCredentials};
 use crate::places::Places;
 use crate::plugins::ChosenPlugin;
@@ -29,6 +29,7 @@ use crate::progress::ProgressRecorder;
 use crate::stage_process::{
     IdentityLease, StageFolders, StageIdentities, StageSupervisor, remove_tree,
 };
+use crate::stage_work::{OrderContext, StageWork};
 
 /// Everything that work on orders needs. One for each process that builds.
 pub(crate) struct Engine {

@@ -4,7 +4,7 @@
 //!   [`error`])
 //! - `work`: one order from its beginning, or from where a crash left it, to its end
 //! - `pipeline`, `stages`: which stages an image goes through; what they are given
-//! - `attempts`, `stage_records`, `stage_watch`: one stage, attempt after attempt
+//! - `stage_work`, `attempts`, `stage_records`, `stage_watch`: one stage, attempt after attempt
 //! - [`progress`]: the one place where an image's state changes
 //! - `recovery`: after a crash
 //! - `plugin_loading`, `plugins`: which plugins there are, and what they are granted
@@ -18,6 +18,7 @@ pub mod configuration;
 pub mod dispatcher;
 mod engine;
 pub mod error;
+mod import;
 mod pipeline;
 pub mod places;
 mod plugin_loading;
@@ -28,6 +29,7 @@ pub mod requests;
 pub mod stage_process;
 mod stage_records;
 mod stage_watch;
+mod stage_work;
 mod stages;
 mod work;
 

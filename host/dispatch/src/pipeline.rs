@@ -25,9 +25,10 @@ use imagefactory_store::images::ImageStep;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::attempts::{OrderContext, StageEnd, StageWork, host_failure};
+use crate::attempts::{StageEnd, host_failure};
 use crate::engine::Engine;
 use crate::plugins::ChosenPlugin;
+use crate::stage_work::{OrderContext, StageWork};
 use crate::stages::content_key::{ContentInputs, content_key, parameter_is_true};
 use crate::stages::images::ImageRoles;
 use crate::stages::outcome::{RecordedOutcome, RecordedOutput};

@@ -60,8 +60,8 @@ impl ProgressRecorder {
         self.changes.publish(Change { image: image.clone(), status_changed: true });
     }
 
-    /// Writes the `.meta` file of a final image. SQL is the truth; a file that cannot be written is a
-    /// warning for the operator. Recovery calls it where a crash came between the record and the
+    /// Writes the `.meta` file of a final image. SQL is the truth; a file that cannot be written is
+    /// a warning for the operator. Recovery calls it where a crash came between the record and the
     /// file.
     pub(crate) async fn write_meta(&self, image: Image) {
         let layout = self.layout.clone();

@@ -22,8 +22,8 @@ use crate::stage_process::{SpawnedAttempt, StageFolders, fence};
 /// the kernel, and its order waits for the next start.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Nobody takes so long over one file: sealed credentials are written a moment before their order is
-/// recorded, and an upload grows all the time.
+/// Nobody takes so long over one file: sealed credentials are written a moment before their order
+/// is recorded, and an upload grows all the time.
 const YOUNG: Duration = Duration::from_secs(3600);
 
 /// A UUID as text.
@@ -53,7 +53,7 @@ impl Engine {
             }
         }
         if let Err(error) = self.tidy_up(&open, &living).await {
-            tracing::warn!("what dead processes left stays for now: {error}");
+            tracing::warn!("what dead processes left stays a while: {error}");
             adopted.all = false;
         }
         Ok(adopted)

@@ -8,9 +8,9 @@ use imagefactory_store::images::ImageStep;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::attempts::{OrderContext, StageWork};
 use crate::engine::Engine;
 use crate::stage_process::StageEvent;
+use crate::stage_work::{OrderContext, StageWork};
 
 /// Progress is recorded at most so often: a person sees no more, and each record is a write.
 const RECORD_EVERY: Duration = Duration::from_millis(250);

@@ -18,14 +18,13 @@ use imagefactory_store::StoreError;
 use imagefactory_store::images::ImageStep;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempts::{
-    CleanUpEnd, INTERRUPTIONS_MAX, Leftover, OrderContext, StageEnd, StageWork, given_up,
-};
+use crate::attempts::{CleanUpEnd, INTERRUPTIONS_MAX, Leftover, StageEnd, given_up};
 use crate::build_log::BuildLog;
 use crate::engine::Engine;
 use crate::pipeline::provider_text;
 use crate::places::Place;
 use crate::plugins::ChosenPlugin;
+use crate::stage_work::{OrderContext, StageWork};
 
 /// A change that another process made (a command line beside the daemon) is not heard of, so a
 /// waiting order looks again after so long.
@@ -485,8 +484,12 @@ fn failed_step(title: &str, failure: &StageFailure) -> ImageStep {
     }
 }
 
-/// The sentence, then the last lines of the log.
+/// The sentence, then the last lines of the log; for a cancelled order the one word that clients
+/// look for (rest-contract.md).
 fn error_text(failure: &StageFailure) -> String {
+    if failure.code == FailureCode::Cancelled {
+        return failure.code.name().to_owned();
+    }
     let mut text = failure.to_string();
     for line in &failure.log_tail {
         text.push('\n');

@@ -1,6 +1,7 @@
 /* What loading and calling a plugin costs inside one process: in_process PLUGIN load | call.
  *
- * load: dlopen + negotiate + get_interface once, in nanoseconds; the caller starts a process for each
+ * load: dlopen + negotiate + get_interface once, in nanoseconds; the caller starts a process for
+ * each
  * measurement, because a second dlopen finds everything mapped. call: one operation through the ABI
  * table beside the same function called directly, in picoseconds. Links no plugin; the daemon's own
  * code never does this. */
@@ -24,7 +25,9 @@ static const imgf_plugin *load(const char *path) {
   int32_t (*negotiate)(imgf_negotiate *);
   *(void **)&negotiate = dlsym(library, IMGF_ENTRY_SYMBOL);
   if (negotiate == NULL) return NULL;
-  imgf_negotiate n = {.struct_size = sizeof n, .host_abi_min = IMGF_ABI_1_0, .host_abi_max = IMGF_ABI_1_0};
+  imgf_negotiate n = {.struct_size = sizeof n,
+                      .host_abi_min = IMGF_ABI_1_0,
+                      .host_abi_max = IMGF_ABI_1_0};
   return negotiate(&n) == IMGF_OK ? n.plugin : NULL;
 }
 

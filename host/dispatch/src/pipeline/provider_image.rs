@@ -4,9 +4,10 @@ use imagefactory_model::stage::{FailureCode, Operation, StageFailure};
 use imagefactory_store::images::ImageStep;
 use serde_json::Value;
 
-use crate::attempts::{OrderContext, StageEnd, StageWork};
+use crate::attempts::StageEnd;
 use crate::engine::Engine;
 use crate::plugins::ChosenPlugin;
+use crate::stage_work::{OrderContext, StageWork};
 use crate::stages::images::ImageRoles;
 
 impl Engine {

@@ -11,8 +11,9 @@ use imagefactory_store::images::ImageStep;
 use serde_json::Value;
 
 use super::{Build, output_of, parameters};
-use crate::attempts::{OrderContext, StageEnd, StageWork};
+use crate::attempts::StageEnd;
 use crate::engine::Engine;
+use crate::stage_work::{OrderContext, StageWork};
 use crate::stages::content_key::parameter_is_true;
 use crate::stages::images::ImageRoles;
 use crate::stages::outcome::RecordedOutput;
