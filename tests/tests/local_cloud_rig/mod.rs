@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A factory whose plugin LocalCloud may write to one folder.
 pub(crate) struct LocalFactory {
+    // First, so that it is unmounted before the factory's folder is removed.
+    disk: Option<SmallDisk>,
     factory: Factory,
-    _disk: Option<SmallDisk>,
 }
 
 impl LocalFactory {
@@ -57,7 +58,7 @@ impl LocalFactory {
             .await
             .expect("a factory");
         dispatcher.start().await.expect("it starts");
-        LocalFactory { factory: Factory { dispatcher, folder }, _disk: disk }
+        LocalFactory { factory: Factory { dispatcher, folder }, disk }
     }
 
     /// Everything of the factory lies below it.
@@ -137,11 +138,11 @@ impl LocalFactory {
         image.id
     }
 
-    /// Makes an image's file longer behind the factory's back: a hole at its end.
-    pub(crate) fn enlarge(&self, id: Uuid, bytes: u64) {
+    /// Gives an image's file another size behind the factory's back: a hole at its end, or less.
+    pub(crate) fn resize(&self, id: Uuid, bytes: u64) {
         let path = self.body(id);
         let file = std::fs::File::options().write(true).open(path).expect("the body");
-        file.set_len(bytes).expect("a hole");
+        file.set_len(bytes).expect("its size");
     }
 
     /// The file of an image.
@@ -190,8 +191,15 @@ impl LocalFactory {
         tokio::time::timeout(PATIENCE, gone).await.expect("it is deleted");
     }
 
-    pub(crate) async fn shut_down(self) {
+    pub(crate) async fn shut_down(&self) {
         self.factory.dispatcher.shut_down().await;
+    }
+
+    /// Another daemon over what this one left, which was shut down.
+    pub(crate) async fn start_again(self) -> LocalFactory {
+        let LocalFactory { factory: Factory { dispatcher, folder }, disk } = self;
+        drop(dispatcher);
+        LocalFactory::start_in(folder, disk).await
     }
 }
 
