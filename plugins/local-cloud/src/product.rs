@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Each of the four is announced in the journal. A description is made only where none of the names
-//! is in use; from then on all four belong to the stage whose token stands in it. Hidden files carry
-//! the token in their names.
+//! is in use; from then on all four belong to the stage whose token stands in it. Hidden files
+//! carry the token in their names.
 
 use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Resource, Result};
 use serde::{Deserialize, Serialize};
