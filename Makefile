@@ -58,13 +58,17 @@ lint: ## Formatting and clippy, warnings are errors
 test-build:
 	$(CARGO) build --workspace --all-targets --quiet
 
+.PHONY: clients
+clients: deps ## The Python environment of the tests' schemathesis, in target/clients
+	tests/clients/make-venv >/dev/null
+
 .PHONY: test
-test: deps lint test-build ## All tests that CI runs
+test: deps lint test-build clients ## All tests that CI runs
 	IMAGEFACTORY_TEST_PREBUILT=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
-test-long: deps lint test-build ## The full counts: kill tests, ten-minute fuzzing
+test-long: deps lint test-build clients ## The full counts: kill tests, ten-minute fuzzing
 	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
 	tests/fuzz/run.sh 600
 

@@ -1,4 +1,4 @@
-"""Signs requests with requests_oauthlib, sends them lawfully and unlawfully, and prints what came back.
+"""Signs requests with requests_oauthlib, sends them lawfully and not, and prints what came back.
 
 Arguments: the daemon's URL, a consumer key, its secret, a template file. Prints one JSON object:
 for each case its status and its WWW-Authenticate. Judges nothing; clients_oauth.rs does.
