@@ -39,8 +39,8 @@ pub(super) fn runners_of(daemon: u32) -> Vec<i32> {
     below.into_iter().filter(|pid| name_of(*pid).starts_with("imagefactory-st")).collect()
 }
 
-/// This process adopts its orphans (it is a subreaper), so all that any daemon ever started is below
-/// it. Dead ones are buried here; living ones but the daemon are told.
+/// This process adopts its orphans (it is a subreaper), so all that any daemon ever started is
+/// below it. Dead ones are buried here; living ones but the daemon are told.
 fn processes(daemon: u32) -> Vec<String> {
     let daemon = i32::try_from(daemon).expect("a process id");
     let ours = i32::try_from(std::process::id()).expect("a process id");
@@ -49,7 +49,8 @@ fn processes(daemon: u32) -> Vec<String> {
         if pid == daemon {
             continue;
         }
-        // SAFETY: a null status is allowed; the only child that anybody else waits for is the daemon.
+        // SAFETY: a null status is allowed; the only child that anybody else waits for is the
+        // daemon.
         let buried = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } == pid;
         if !buried {
             left.push(format!("process {pid} {} is left", name_of(pid)));

@@ -1,10 +1,11 @@
 //! Kills the real daemon at random moments while it works, and proves that nothing was lost.
 //!
-//! A run is a row of *lives*: the daemon starts, takes orders of all kinds over REST, and is killed.
-//! Every [`LIVES_BETWEEN_CHECKS`] lives it is left alone until it has nothing to do; then everything
-//! is compared: what clients were answered, the store, the provider's ledger, the listener, files and
-//! processes. All chance comes from one seed, which every message names (moments still differ between
-//! machines). Read on: [`random`], [`orders`], [`endings`], [`records`], [`leftovers`].
+//! A run is a row of *lives*: the daemon starts, takes orders of all kinds over REST, and is
+//! killed. Every [`LIVES_BETWEEN_CHECKS`] lives it is left alone until it has nothing to do; then
+//! everything is compared: what clients were answered, the store, the provider's ledger, the
+//! listener, files and processes. All chance comes from one seed, which every message names
+//! (moments still differ between machines). Read on: [`random`], [`orders`], [`endings`],
+//! [`records`], [`leftovers`].
 
 mod endings;
 mod leftovers;
@@ -89,7 +90,8 @@ impl KillDriver {
     /// Starts a daemon to be killed.
     pub async fn start(seed: u64) -> KillDriver {
         leftovers::adopt_orphans();
-        // The limits are the packaged ones but for the places, so that more can be interrupted at once.
+        // The limits are the packaged ones but for the places, so that more can be interrupted at
+        // once.
         let setup = Setup::default()
             .with("max_concurrent_local_sessions", json!(4))
             .with("max_concurrent_remote_sessions", json!(4));

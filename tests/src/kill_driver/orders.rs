@@ -82,8 +82,8 @@ pub(super) struct Orders {
     count: u64,
     promised: BTreeMap<String, Promised>,
     unanswered: Vec<Asked>,
-    /// Tags of orders with a key that were answered, and the image of the answer.
-    keyed: BTreeMap<String, String>,
+    /// Tags of orders with a key that were answered; kind and id of the image of the answer.
+    keyed: BTreeMap<String, (String, String)>,
     /// Tags of deletions.
     deletions: BTreeSet<String>,
     /// Candidates by collection: image and status, as the store knew them lately.
@@ -106,8 +106,8 @@ impl Orders {
         }
     }
 
-    /// Images that are recorded must stay, whether their order was answered or not; and new requests
-    /// are about them.
+    /// Images that are recorded must stay, whether their order was answered or not; and new
+    /// requests are about them.
     pub(super) fn learn(&mut self, records: &Records) {
         self.known.clear();
         for image in records.images() {
@@ -279,11 +279,12 @@ impl Orders {
             (_, StatusCode::NOT_FOUND) => {}
             (_, StatusCode::ACCEPTED) => {
                 let document: Value = serde_json::from_str(&text).expect("JSON");
-                let image = document.as_object().and_then(|root| root.values().next());
-                let id = image.and_then(|image| image["id"].as_str()).expect("an id").to_owned();
+                let (kind, image) =
+                    document.as_object().and_then(|root| root.iter().next()).expect("a root key");
+                let id = image["id"].as_str().expect("an id").to_owned();
                 self.promised.entry(id.clone()).or_default();
                 if asked.with_key {
-                    self.keyed.insert(asked.tag, id);
+                    self.keyed.insert(asked.tag, (kind.clone(), id));
                 }
             }
             // It was told to stop.
@@ -315,8 +316,8 @@ impl Orders {
         }
         // Gone for good: not looked at again.
         self.promised.retain(|id, _| records.image(id).is_some());
-        for (tag, id) in &self.keyed {
-            let made = records.asked_for_by(tag);
+        for (tag, (kind, id)) in &self.keyed {
+            let made = records.made_by(tag, kind);
             if made.iter().any(|other| other != id) {
                 wrong.push(format!("{tag} was posted under one key and made {made:?}"));
             }
@@ -333,7 +334,8 @@ impl Orders {
         let mut wrong = Vec::new();
         for (tag, id) in listener.subjects() {
             let heard = listener.statuses(&tag, &id);
-            // A deletion's listener hears from the moment of its order on, whatever the image is then.
+            // A deletion's listener hears from the moment of its order on, whatever the image is
+            // then.
             let mut before = match self.deletions.contains(&tag) {
                 true => None,
                 false => Some(Status::New),

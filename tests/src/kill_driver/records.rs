@@ -91,15 +91,11 @@ impl Records {
         self.images.get(id).is_some_and(|image| image.body.is_some())
     }
 
-    /// Images that an order with this tag made last: the ones it was answered with.
-    pub(super) fn asked_for_by(&self, tag: &str) -> Vec<String> {
-        let kinds = ["provider_image", "target_image", "base_image"];
-        let made = |kind: &str| -> Vec<String> {
-            let of_kind = self.images.values().filter(|image| image.kind == kind);
-            let made = of_kind.filter(|image| image.callback_tags().iter().any(|own| own == tag));
-            made.map(|image| image.id.clone()).collect()
-        };
-        kinds.into_iter().map(made).find(|made| !made.is_empty()).unwrap_or_default()
+    /// Images of this kind (`base_image`) that an order with this tag made.
+    pub(super) fn made_by(&self, tag: &str, kind: &str) -> Vec<String> {
+        let of_kind = self.images.values().filter(|image| image.kind == kind);
+        let made = of_kind.filter(|image| image.callback_tags().iter().any(|own| own == tag));
+        made.map(|image| image.id.clone()).collect()
     }
 
     /// How many images there are, for the summary.
