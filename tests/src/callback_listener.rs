@@ -1,7 +1,7 @@
 //! A listener for callbacks, in the test's process: it outlives every daemon that it hears.
 //!
-//! Each order of a test gets a URL of its own; what comes in is kept by URL and image in the order of
-//! its arrival. Now and then it answers 503, since a listener that never fails proves no retry.
+//! Each order of a test gets a URL of its own; what comes in is kept by URL and image in the order
+//! of its arrival. Now and then it answers 503, since a listener that never fails proves no retry.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

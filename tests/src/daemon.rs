@@ -1,8 +1,9 @@
 //! The real daemon in a folder of its own: started on port 0, killed, started again.
 //!
 //! [`Daemon::start`] serves plain HTTP without OAuth and with both mock plugins; [`Setup`] changes
-//! that. The address is read from the daemon's own log line, so there is nothing to guess and nothing
-//! to wait for blindly. Dropping it ends the process and removes the folder. All waiting has an end.
+//! that. The address is read from the daemon's own log line, so there is nothing to guess and
+//! nothing to wait for blindly. Dropping it ends the process and removes the folder. All waiting
+//! has an end.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -250,7 +251,8 @@ impl Daemon {
     /// Sends a signal (`libc::SIGHUP`).
     pub fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.pid()).expect("a process id");
-        // SAFETY: kill has no memory preconditions; the process is our child and not yet waited for.
+        // SAFETY: kill has no memory preconditions; the process is our child and not yet waited
+        // for.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the daemon lives");
     }
 

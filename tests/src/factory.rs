@@ -1,4 +1,5 @@
-//! A whole factory in the test's process: real store, real supervisor and runner, real mock plugins.
+//! A whole factory in the test's process: real store, real supervisor and runner, real mock
+//! plugins.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -199,6 +200,12 @@ pub fn ledger_folder(folder: &Path) -> PathBuf {
     let ledger = folder.join("ledger");
     std::fs::create_dir_all(&ledger).expect("a folder");
     std::fs::set_permissions(&ledger, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    // Stages run under changing ids, and a provider is open to all of them.
+    let file = ledger.join("ledger");
+    if !file.exists() {
+        std::fs::write(&file, "").expect("a file");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("a mode");
+    }
     ledger
 }
 

@@ -1,8 +1,8 @@
-//! Disks that are full or broken: a small file system of a test's own, and a library that lets single
-//! system calls of a daemon fail.
+//! Disks that are full or broken: a small file system of a test's own, and a library that lets
+//! single system calls of a daemon fail.
 //!
-//! The file system needs root (CI is root); the library works for everybody, but sees only calls that
-//! go through the C library: SQLite's and Rust's own do.
+//! The file system needs root (CI is root); the library works for everybody, but sees only calls
+//! that go through the C library: SQLite's and Rust's own do.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -76,7 +76,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a daemon of a failed test may still be there. What fails shows in the mount table.
+        // Lazily: a daemon of a failed test may still be there. What fails shows in the mount
+        // table.
         Command::new("umount").arg("--lazy").arg(self.path()).status().ok();
     }
 }

@@ -1,10 +1,10 @@
 //! The examples of the REST document, sent as printed there by HTTPie (its own client) and by curl.
 //!
-//! `tests/clients/document` holds each printed body and answer. Two prints were broken and are mended
-//! as little as possible: the provider example's parameters stand in the body, because a shell would
-//! take its `&`, and so its PEM has raw `+` in a form; and the last plugin's answer had a stray
-//! bracket. Every key that is printed must be answered at its place with the same value; what
-//! differs by nature (ids, hosts, versions, other plugins) must be of the same kind.
+//! `tests/clients/document` holds each printed body and answer. Two prints were broken and are
+//! mended as little as possible: the provider example's parameters stand in the body, because a
+//! shell would take its `&`, and so its PEM has raw `+` in a form; and the last plugin's answer had
+//! a stray bracket. Every key that is printed must be answered at its place with the same value;
+//! what differs by nature (ids, hosts, versions, other plugins) must be of the same kind.
 
 mod clients_rig;
 
@@ -89,8 +89,8 @@ fn curl(url: &str, example: &Example<'_>) -> Ran {
     run(Path::new("curl"), &arguments, &example.body, PATIENCE)
 }
 
-/// Everything that is printed must be found at its place. `differing`: paths of values that are only
-/// compared by kind.
+/// Everything that is printed must be found at its place. `differing`: paths of values that are
+/// only compared by kind.
 fn check_covers(found: &Value, printed: &Value, differing: &[&str], at: &str) {
     if differing.contains(&at) {
         let same_kind = std::mem::discriminant(found) == std::mem::discriminant(printed);
@@ -188,7 +188,8 @@ fn check_inspection(client: Client, daemon: &Daemon, base: &str) {
     let found = send(client, daemon, &get(format!("/base_images/{base}"))).json();
     let wanted = printed("inspection", daemon, &[("c55674e1-c5b6-4cc9-b471-5fdc2ff095fc", base)]);
     // Printed of another build: its template, its libvirt XML, which the original put among the
-    // parameters, its activity, no ICICLE, its children, and the percentage that the original left at 0.
+    // parameters, its activity, no ICICLE, its children, and the percentage that the original left
+    // at 0.
     let differing = [
         ".base_image.template",
         ".base_image.parameters",

@@ -1,7 +1,7 @@
 //! OAuth as others sign: requests_oauthlib (Python), and curl with a header made by hand.
 //!
-//! Nothing of our own signer is used here, so that a mistake on both of our sides cannot hide. Every
-//! refusal is 401 with `WWW-Authenticate`, whatever was wrong.
+//! Nothing of our own signer is used here, so that a mistake on both of our sides cannot hide.
+//! Every refusal is 401 with `WWW-Authenticate`, whatever was wrong.
 
 mod clients_rig;
 

@@ -1,7 +1,8 @@
-//! Hostile requests below the body: framing, targets, headers, paths, and clients that take for ever.
+//! Hostile requests below the body: framing, targets, headers, paths, and clients that take for
+//! ever.
 //!
-//! Everything goes over a bare socket. Whatever is sent, the connection ends in bounded time, no second
-//! request is made out of a first one's body, and the daemon serves on.
+//! Everything goes over a bare socket. Whatever is sent, the connection ends in bounded time, no
+//! second request is made out of a first one's body, and the daemon serves on.
 
 mod clients_rig;
 

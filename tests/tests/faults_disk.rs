@@ -1,5 +1,5 @@
-//! Disks that are full, read-only or broken: a clear error, nothing lost, and the daemon goes on when
-//! the disk does.
+//! Disks that are full, read-only or broken: a clear error, nothing lost, and the daemon goes on
+//! when the disk does.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! The rules that all addresses share, and the shape of every answer, held by goldens.
 //!
-//! `UPDATE_GOLDEN=1` renews `tests/goldens/rest/*.json`; ids, times and addresses are named there, so
-//! that a golden shows which id stands where.
+//! `UPDATE_GOLDEN=1` renews `tests/goldens/rest/*.json`; ids, times and addresses are named there,
+//! so that a golden shows which id stands where.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Orders over REST, from POST to the finished or deleted image: what is taken, what is refused, and
-//! what survives a killed daemon.
+//! Orders over REST, from POST to the finished or deleted image: what is taken, what is refused,
+//! and what survives a killed daemon.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
 //! A finished disk image from outside becomes a base image.
 //!
-//! The body comes first and the record after it: an import that is killed leaves a file that the next
-//! start sweeps, never an image without a body.
+//! The body comes first and the record after it: an import that is killed leaves a file that the
+//! next start sweeps, never an image without a body.
 
 use std::path::PathBuf;
 

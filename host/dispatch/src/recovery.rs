@@ -33,8 +33,8 @@ const UUID_CHARS: usize = 36;
 pub(crate) const LOOK_FOR_DEAD: Duration = Duration::from_secs(10);
 
 impl Engine {
-    /// Takes over the open orders of dead processes. An order that cannot be had now (a process that
-    /// hangs in the kernel, a full disk) waits for the next time.
+    /// Takes over the open orders of dead processes. An order that cannot be had now (a process
+    /// that hangs in the kernel, a full disk) waits for the next time.
     pub(crate) async fn adopt_orphans(&self) -> Result<Adopted, StoreError> {
         let living = self.living().await?;
         let open = self.store.open_orders().await?;

@@ -40,8 +40,8 @@ const STORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 const STORE_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Engine {
-    /// Works on an order to its end. While the store fails (a full disk), it is tried again: what was
-    /// accepted is not given up for that.
+    /// Works on an order to its end. While the store fails (a full disk), it is tried again: what
+    /// was accepted is not given up for that.
     pub(crate) async fn work_on(self: Arc<Self>, order: Order, cancel: CancellationToken) {
         let image = order.image_id;
         let heard = self.hear_cancel(order.id, cancel.clone());

@@ -275,8 +275,8 @@ pub(crate) struct DeleteArguments {
     /// Which image
     #[arg(value_name = "UUID")]
     pub(crate) id: Uuid,
-    /// File with the provider's definition, or '@' and the definition itself; where it was pushed to
-    /// if it is not given
+    /// File with the provider's definition, or '@' and the definition itself; where it was pushed
+    /// to if it is not given
     #[arg(long)]
     pub(crate) provider: Option<String>,
     /// File with the credentials, or '@' and the name of credentials in the configuration

@@ -233,8 +233,8 @@ impl Factory for LocalFactory {
     }
 }
 
-/// The next piece of a log, from the oldest file that is there. A reader whose file was rotated away
-/// goes on at the end of the rotated one.
+/// The next piece of a log, from the oldest file that is there. A reader whose file was rotated
+/// away goes on at the end of the rotated one.
 fn read_log(
     logs: &LogFiles,
     id: Uuid,

@@ -1,6 +1,6 @@
 //! What goes to standard output: the lines that scripts parse, or one JSON document. Whoever closes
-//! the pipe does not want to read on: the command ends, and that is no error. Progress and errors go to standard error
-//! and are not written here.
+//! the pipe does not want to read on: the command ends, and that is no error. Progress and errors
+//! go to standard error and are not written here.
 
 use std::io::{ErrorKind, Write};
 

@@ -2,8 +2,8 @@
 //!
 //! Store and lock first (a second daemon must not even listen), then the socket, then answers at
 //! once; plugins and orders of a former life follow in the background, and whoever needs them waits
-//! for them. SIGHUP reads plugins, clients, JEOS images and the certificate again. SIGTERM and SIGINT
-//! let answers finish and stages end where they can be resumed.
+//! for them. SIGHUP reads plugins, clients, JEOS images and the certificate again. SIGTERM and
+//! SIGINT let answers finish and stages end where they can be resumed.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The one accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, with the limits that warp does not have.
 //!
-//! A connection that does not finish its handshake or its headers in time is closed; there are never
-//! more than [`CONNECTIONS_MAX`]. Each request goes to warp with what only this loop knows ([`Wire`]).
-//! CONNECT never reaches warp, whose path filters panic on it (seanmonstar/warp#1166).
+//! A connection that does not finish its handshake or its headers in time is closed; there are
+//! never more than [`CONNECTIONS_MAX`]. Each request goes to warp with what only this loop knows
+//! ([`Wire`]). CONNECT never reaches warp, whose path filters panic on it (seanmonstar/warp#1166).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

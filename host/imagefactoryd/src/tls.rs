@@ -1,7 +1,8 @@
 //! The certificate: named by the operator, or made at the first start and kept.
 //!
 //! A client that trusted the certificate once finds the same one after a restart. SIGHUP reads the
-//! file again; connections that stand keep the one they began with. Keys are read from files of mode
+//! file again; connections that stand keep the one they began with. Keys are read from files of
+//! mode
 //! 0600 that we write, and never logged.
 
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! What is known of libraries that were loaded once: their facts, or why they are in quarantine.
 //!
-//! Keyed by path and [`LibraryStamp`]: a library that was replaced is unknown again. Kept in a file,
-//! so that a restart describes nothing twice and does not meet the same crash again. A failure that
-//! is not the plugin's (no room, no sandbox) is remembered in memory only. Filled by
+//! Keyed by path and [`LibraryStamp`]: a library that was replaced is unknown again. Kept in a
+//! file, so that a restart describes nothing twice and does not meet the same crash again. A
+//! failure that is not the plugin's (no room, no sandbox) is remembered in memory only. Filled by
 //! `Registry::with_description`; loaded and saved by the daemon.
 
 use std::collections::BTreeMap;

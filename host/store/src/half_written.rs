@@ -1,9 +1,10 @@
-//! Files that a killed process left half written: temporary names, uploads in the making, and sealed
-//! credentials of orders that were never recorded.
+//! Files that a killed process left half written: temporary names, uploads in the making, and
+//! sealed credentials of orders that were never recorded.
 //!
-//! A living process has such files too, for moments. So they are listed first and judged afterwards:
-//! whoever lists them before he begins to work himself, and then finds that nobody else works here,
-//! knows that all of them are of the dead. Where others live, only old ones go. Called by recovery.
+//! A living process has such files too, for moments. So they are listed first and judged
+//! afterwards: whoever lists them before he begins to work himself, and then finds that nobody else
+//! works here, knows that all of them are of the dead. Where others live, only old ones go. Called
+//! by recovery.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -148,7 +148,10 @@ fn text_element(name: &str, text: &str, package: &str) -> Result<XMLNode, Icicle
 
 /// XML 1.0 has no form at all for most control characters.
 fn check_characters(text: &str, package: &str) -> Result<(), IcicleError> {
-    let forbidden = |c: &char| matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+    let forbidden = |c: &char| {
+        matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}')
+            || matches!(c, '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+    };
     match text.chars().find(forbidden) {
         Some(character) => Err(IcicleError::Character { package: package.to_owned(), character }),
         None => Ok(()),

@@ -213,7 +213,8 @@ fn write_grub_configuration(host: &Host, plan: &Plan, root: &Path) -> Result<()>
     let text = format!(
         "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n\
          set timeout=1\nmenuentry \"{} {}\" {{\n  search --no-floppy --fs-uuid --set=root {uuid}\n  \
-         linux /vmlinuz root=UUID={uuid} ro console=tty0 console=ttyS0,115200 {more}\n  initrd /initrd.img\n}}\n",
+         linux /vmlinuz root=UUID={uuid} ro console=tty0 console=ttyS0,115200 \
+         {more}\n  initrd /initrd.img\n}}\n",
         plan.suite.os, plan.suite.version
     );
     write_file(host, root, "/boot/grub/grub.cfg", text.as_bytes())?;

@@ -1,7 +1,7 @@
 //! A stage runner that lies, breaks and hangs on order: the counterpart of the supervisor's tests.
 //!
-//! Which sin it commits stands in the plugin's id of Hello. It loads nothing and confines nothing. The
-//! tests in `tests/stage_hostile_runner` start it; nothing else does.
+//! Which sin it commits stands in the plugin's id of Hello. It loads nothing and confines nothing.
+//! The tests in `tests/stage_hostile_runner` start it; nothing else does.
 
 #![allow(
     clippy::unwrap_used,

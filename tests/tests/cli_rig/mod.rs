@@ -1,5 +1,5 @@
-//! The real `imagefactory` in a folder of its own: configuration, plugins, store, ledger, and what a
-//! run of it answered. Scripts' eyes only: exit status, standard output, standard error, files.
+//! The real `imagefactory` in a folder of its own: configuration, plugins, store, ledger, and what
+//! a run of it answered. Scripts' eyes only: exit status, standard output, standard error, files.
 
 #![allow(dead_code, reason = "each test program needs some of it")]
 #![allow(

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use imagefactory_tests::daemon::Daemon;
 
-/// How long the daemon may take to answer or to close; its own limits are half a minute and a minute.
+/// How long the daemon may take to answer or to close; its own limits are half a minute and a
+/// minute.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Everything that came back until the daemon closed.

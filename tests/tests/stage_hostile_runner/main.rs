@@ -1,7 +1,8 @@
 //! The supervisor against a runner that lies, breaks and hangs (`src/bin/hostile-runner.rs`).
 //!
-//! What a *plugin* can do through the real runner is tested in `hostile_plugins`; here the runner itself
-//! has fallen, and the supervisor must still end the stage, with the right row of the failure table.
+//! What a *plugin* can do through the real runner is tested in `hostile_plugins`; here the runner
+//! itself has fallen, and the supervisor must still end the stage, with the right row of the
+//! failure table.
 
 #![allow(
     clippy::unwrap_used,

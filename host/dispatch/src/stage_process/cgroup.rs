@@ -1,12 +1,15 @@
-//! One cgroup leaf for each stage: limits that its processes cannot leave, and a kill that misses none.
+//! One cgroup leaf for each stage: limits that its processes cannot leave, and a kill that misses
+//! none.
 //!
-//! Finds what this process may use: the unified hierarchy (v2, where its controllers are delegated),
-//! or the `pids`, `memory` and `freezer` hierarchies of v1 (hybrid systems). Works without any; what is
-//! missing is said in words for the sandbox report. Who joins and when is `spawn.rs`' business.
+//! Finds what this process may use: the unified hierarchy (v2, where its controllers are
+//! delegated), or the `pids`, `memory` and `freezer` hierarchies of v1 (hybrid systems). Works
+//! without any; what is missing is said in words for the sandbox report. Who joins and when is
+//! `spawn.rs`' business.
 //!
-//! Joining v1 costs microseconds when a thread moves *itself* (writes 0 to `tasks`): the kernel skips
-//! its global lock then. Moving another process takes that lock and an RCU grace period: 10 to 20 ms
-//! (measured; docs/benchmarks/stage-process.md). That is the price on v2, which knows no other way but
+//! Joining v1 costs microseconds when a thread moves *itself* (writes 0 to `tasks`): the kernel
+//! skips its global lock then. Moving another process takes that lock and an RCU grace period: 10
+//! to 20 ms (measured; docs/benchmarks/stage-process.md). That is the price on v2, which knows no
+//! other way but
 //! `clone3(CLONE_INTO_CGROUP)`, and `std::process` does not use it.
 
 use std::fs;
@@ -234,8 +237,8 @@ impl StageCgroup {
         }
     }
 
-    /// Kills every process in the leaf; returns how many there were. A process in an uninterruptible
-    /// system call dies when it leaves it; ask [`Self::is_empty`].
+    /// Kills every process in the leaf; returns how many there were. A process in an
+    /// uninterruptible system call dies when it leaves it; ask [`Self::is_empty`].
     pub(super) fn kill(&self) -> usize {
         let pids = self.pids();
         if pids.is_empty() {
@@ -384,7 +387,8 @@ fn not_writable(dir: &Path, error: &io::Error) -> String {
     format!("cgroup: no folder can be made in {}: {error}", dir.display())
 }
 
-/// Enables the controllers for our leaves where systemd (or an operator) delegated our folder to us.
+/// Enables the controllers for our leaves where systemd (or an operator) delegated our folder to
+/// us.
 fn delegated(dir: PathBuf) -> UnifiedPlace {
     let control = dir.join("cgroup.subtree_control");
     let enabled = |name: &str| {
@@ -417,7 +421,8 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
-    /// Runs only the half that this machine offers; each half says so in its name when it is absent.
+    /// Runs only the half that this machine offers; each half says so in its name when it is
+    /// absent.
     #[test]
     fn a_leaf_holds_what_is_spawned_from_it_and_kill_leaves_nothing() {
         let places = CgroupPlaces::detect();

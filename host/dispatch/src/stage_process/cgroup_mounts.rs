@@ -1,5 +1,5 @@
-//! Where our own folders lie in the cgroup hierarchies: `/proc/self/mountinfo` and `/proc/self/cgroup`
-//! read together. Pure; `cgroup.rs` tries whether anything can be made there.
+//! Where our own folders lie in the cgroup hierarchies: `/proc/self/mountinfo` and
+//! `/proc/self/cgroup` read together. Pure; `cgroup.rs` tries whether anything can be made there.
 
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,8 @@
 //! The pipeline hands a [`StageSpec`] to [`StageSupervisor::run`] and gets a checked outcome or a
 //! failure as a value; a crash, a hang, an `exit(0)` or a lie of a plugin never becomes an event of
 //! the daemon. Nothing here knows of images, retries or the database: what must be durable goes
-//! through [`StageServices`], what is merely seen goes out as [`StageEvent`]s. Read on in the order of
-//! the `mod` lines below.
+//! through [`StageServices`], what is merely seen goes out as [`StageEvent`]s. Read on in the order
+//! of the `mod` lines below.
 
 mod supervisor;
 

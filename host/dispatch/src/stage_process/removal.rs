@@ -1,10 +1,10 @@
 //! Removes a folder with all that a stage left in it, or gives it to other ids.
 //!
-//! The content is hostile: folders without permissions, trees deeper than any path may be long, links
-//! that lead elsewhere, mounts. So it works by descriptor, follows no link, never enters a mount, and
-//! holds at most [`DEPTH_MAX`] folders open: what lies deeper is moved up first. Runs when nothing of
-//! the stage lives any more. Files of mapped ids (`os-userns` under an ordinary daemon) cannot be
-//! removed by the daemon; those go in a user namespace that maps the same ids.
+//! The content is hostile: folders without permissions, trees deeper than any path may be long,
+//! links that lead elsewhere, mounts. So it works by descriptor, follows no link, never enters a
+//! mount, and holds at most [`DEPTH_MAX`] folders open: what lies deeper is moved up first. Runs
+//! when nothing of the stage lives any more. Files of mapped ids (`os-userns` under an ordinary
+//! daemon) cannot be removed by the daemon; those go in a user namespace that maps the same ids.
 
 use std::ffi::CStr;
 use std::io;
@@ -133,8 +133,9 @@ fn open_folder(
 }
 
 /// Changes the owners below a folder from one slot's ids to another's, number for number; ids of
-/// nobody's slot become the new first id. Set-uid bits and capabilities of files go with it, as with
-/// every chown. Follows no link, enters no mount; a tree deeper than [`STATE_DEPTH_MAX`] is refused.
+/// nobody's slot become the new first id. Set-uid bits and capabilities of files go with it, as
+/// with every chown. Follows no link, enters no mount; a tree deeper than [`STATE_DEPTH_MAX`] is
+/// refused.
 pub(super) fn shift_owners(path: &Path, from: StageIdentity, to: StageIdentity) -> io::Result<()> {
     let root = open_folder(CWD, path, ResolveFlags::empty())?;
     Ok(shift_below(root.as_fd(), (from, to), 0)?)

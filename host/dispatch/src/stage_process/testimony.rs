@@ -278,7 +278,8 @@ impl<'a> Testimony<'a> {
 
     fn clean_report(&self, report: PluginErrorReport) -> PluginErrorReport {
         if let Some(details) = &report.details {
-            tracing::debug!(plugin = %self.plugin.id, details = %self.scrubber.json(details.clone()));
+            let details = self.scrubber.json(details.clone());
+            tracing::debug!(plugin = %self.plugin.id, %details);
         }
         PluginErrorReport {
             message: self.text(report.message, MESSAGE_BYTES_MAX),

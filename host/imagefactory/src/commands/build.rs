@@ -1,5 +1,5 @@
-//! `base_image`, `target_image`, `provider_image`: orders an image and stays until it is final, with
-//! the images that are made on the way. Ctrl-C ends the builds and waits for their clean end.
+//! `base_image`, `target_image`, `provider_image`: orders an image and stays until it is final,
+//! with the images that are made on the way. Ctrl-C ends the builds and waits for their clean end.
 
 use imagefactory_configuration::settings::Verbosity;
 use imagefactory_dispatch::requests::MadeFrom;

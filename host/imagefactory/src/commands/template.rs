@@ -1,5 +1,5 @@
-//! `template check`: judges a template without building it. Exit status 1 if it is refused, or if no
-//! plugin would build it.
+//! `template check`: judges a template without building it. Exit status 1 if it is refused, or if
+//! no plugin would build it.
 
 use std::path::Path;
 

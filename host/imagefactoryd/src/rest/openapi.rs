@@ -1,7 +1,9 @@
-//! The API as an OpenAPI 3.1 document, made from the route table and `openapi.json` beside this file.
+//! The API as an OpenAPI 3.1 document, made from the route table and `openapi.json` beside this
+//! file.
 //!
-//! The table says which addresses and methods there are; `openapi.json` says of each endpoint what it
-//! takes and answers. Neither can have something that the other lacks: a test holds them together.
+//! The table says which addresses and methods there are; `openapi.json` says of each endpoint what
+//! it takes and answers. Neither can have something that the other lacks: a test holds them
+//! together.
 
 use std::sync::OnceLock;
 

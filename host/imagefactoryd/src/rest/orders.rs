@@ -116,7 +116,8 @@ pub(crate) fn template(fields: &mut Fields) -> Result<Option<String>, Problem> {
         .with_hint("send the text of the template itself"))
 }
 
-/// What a derived image is made from: exactly one of an id (in the path or in a field) and a template.
+/// What a derived image is made from: exactly one of an id (in the path or in a field) and a
+/// template.
 pub(crate) fn made_from(
     fields: &mut Fields,
     id_field: &'static str,

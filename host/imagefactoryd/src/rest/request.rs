@@ -95,8 +95,8 @@ impl Request {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// A query parameter that is true (or bare), false, or absent. Anything else is refused: "forget"
-    /// must not be understood where something else was meant.
+    /// A query parameter that is true (or bare), false, or absent. Anything else is refused:
+    /// "forget" must not be understood where something else was meant.
     pub(crate) fn query_flag(&self, name: &str) -> Result<bool, Problem> {
         match self.query_value(name).as_deref() {
             None | Some("false" | "0") => Ok(false),

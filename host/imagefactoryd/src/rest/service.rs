@@ -1,7 +1,8 @@
-//! warp's side of the house: one filter takes a request apart, [`answer`] leads it through the steps.
+//! warp's side of the house: one filter takes a request apart, [`answer`] leads it through the
+//! steps.
 //!
-//! Route (404, 405), origin (421, 403), body (413), signature (401), `Accept` (406), handler: in this
-//! order, which the contract fixes. Every answer gets its request's id.
+//! Route (404, 405), origin (421, 403), body (413), signature (401), `Accept` (406), handler: in
+//! this order, which the contract fixes. Every answer gets its request's id.
 
 use std::convert::Infallible;
 use std::sync::Arc;

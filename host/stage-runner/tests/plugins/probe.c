@@ -1,7 +1,7 @@
 /* Tries doors: every line of the template is a deed, and every deed logs how it went. */
-#include "plugin.h"
-
 #include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,46 +15,49 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <dirent.h>
-#include <ctype.h>
+
+#include "plugin.h"
 
 static char answer[512];
-static const char *outcome(long result) { return result >= 0 ? "ok" : strerrorname_np(errno); }
+static const char* outcome(long result) { return result >= 0 ? "ok" : strerrorname_np(errno); }
 static void number(long value) { snprintf(answer, sizeof answer, "%ld", value); }
 
 static long connect_to(int port) {
-  struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+  struct sockaddr_in a = {.sin_family = AF_INET,
+                          .sin_port = htons((uint16_t)port),
+                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   int fd = socket(AF_INET, SOCK_STREAM, 0);
-  long result = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&a, sizeof a);
+  long result = fd < 0 ? -1 : connect(fd, (struct sockaddr*)&a, sizeof a);
   int kept = errno;
   if (fd >= 0) close(fd);
   errno = kept;
   return result;
 }
 
-static long connect_to_path(const char *path) {
-  struct sockaddr_un a = { .sun_family = AF_UNIX };
+static long connect_to_path(const char* path) {
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   strncpy(a.sun_path, path, sizeof a.sun_path - 1);
-  return connect(fd, (struct sockaddr *)&a, sizeof a);
+  return connect(fd, (struct sockaddr*)&a, sizeof a);
 }
 
 static void count_processes(void) {
-  DIR *d = opendir("/proc");
-  struct dirent *e;
+  DIR* d = opendir("/proc");
+  struct dirent* e;
   long n = 0;
   while (d && (e = readdir(d))) n += isdigit((unsigned char)e->d_name[0]) != 0;
   if (d) closedir(d);
   number(n);
 }
 
-static void status_line(const char *name) {
+static void status_line(const char* name) {
   char line[256];
-  FILE *f = fopen("/proc/self/status", "r");
+  FILE* f = fopen("/proc/self/status", "r");
   strcpy(answer, "?");
   while (f && fgets(line, sizeof line, f))
     if (!strncmp(line, name, strlen(name))) {
-      snprintf(answer, sizeof answer, "%.*s", (int)strcspn(line + strlen(name) + 2, "\n"), line + strlen(name) + 2);
+      snprintf(answer, sizeof answer, "%.*s", (int)strcspn(line + strlen(name) + 2, "\n"),
+               line + strlen(name) + 2);
     }
   if (f) fclose(f);
 }
@@ -63,10 +66,16 @@ static void fork_many(int most) {
   int made = 0;
   pid_t children[4096];
   while (made < most && (children[made] = fork()) >= 0) {
-    if (children[made] == 0) { pause(); _exit(0); }
+    if (children[made] == 0) {
+      pause();
+      _exit(0);
+    }
     made++;
   }
-  for (int i = 0; i < made; i++) { kill(children[i], SIGKILL); waitpid(children[i], NULL, 0); }
+  for (int i = 0; i < made; i++) {
+    kill(children[i], SIGKILL);
+    waitpid(children[i], NULL, 0);
+  }
   number(made);
 }
 
@@ -89,22 +98,32 @@ static long cloned(void) {
 static long chrooted(void) { return chroot("/usr"); }
 
 /* In a child: a system call that kills instead of failing is then a fact, too. */
-static void tool(const char *line) {
+static void tool(const char* line) {
   int status = system(line);
-  if (WIFSIGNALED(status)) snprintf(answer, sizeof answer, "signal %d", WTERMSIG(status));
-  else snprintf(answer, sizeof answer, "exit %d", WEXITSTATUS(status));
+  if (WIFSIGNALED(status))
+    snprintf(answer, sizeof answer, "signal %d", WTERMSIG(status));
+  else
+    snprintf(answer, sizeof answer, "exit %d", WEXITSTATUS(status));
 }
 
-static void act(const char *deed, const char *a) {
+static void act(const char* deed, const char* a) {
   strcpy(answer, "unknown deed");
 #define DEED(name) else if (!strcmp(deed, name))
-#define TRY(what) do { errno = 0; long r_ = (what); snprintf(answer, sizeof answer, "%s", outcome(r_)); } while (0)
+#define TRY(what)                                       \
+  do {                                                  \
+    errno = 0;                                          \
+    long r_ = (what);                                   \
+    snprintf(answer, sizeof answer, "%s", outcome(r_)); \
+  } while (0)
   if (!strcmp(deed, "read")) TRY(open(a, O_RDONLY | O_CLOEXEC));
   DEED("write") TRY(open(a, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
   DEED("open") TRY(open(a, O_RDWR | O_CLOEXEC));
   DEED("list") TRY(open(a, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   DEED("mkdir") TRY(mkdir(a, 0755));
-  DEED("mount") { mkdir(a, 0755); TRY(mount("none", a, "tmpfs", 0, NULL)); }
+  DEED("mount") {
+    mkdir(a, 0755);
+    TRY(mount("none", a, "tmpfs", 0, NULL));
+  }
   DEED("umount") TRY(umount2(a, MNT_DETACH));
   DEED("chown") TRY(chown(a, 1000, 1000));
   DEED("chroot") TRY(in_child(chrooted));
@@ -132,31 +151,42 @@ static void act(const char *deed, const char *a) {
   DEED("sealed") number(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
   DEED("dumpable") number(prctl(PR_GET_DUMPABLE));
   DEED("status") status_line(a);
-  DEED("core") { struct rlimit l; getrlimit(RLIMIT_CORE, &l); number((long)l.rlim_max); }
-  DEED("files") { struct rlimit l; getrlimit(RLIMIT_NOFILE, &l); number((long)l.rlim_max); }
-  DEED("cwd") { if (!getcwd(answer, sizeof answer)) strcpy(answer, "?"); }
+  DEED("core") {
+    struct rlimit l;
+    getrlimit(RLIMIT_CORE, &l);
+    number((long)l.rlim_max);
+  }
+  DEED("files") {
+    struct rlimit l;
+    getrlimit(RLIMIT_NOFILE, &l);
+    number((long)l.rlim_max);
+  }
+  DEED("cwd") {
+    if (!getcwd(answer, sizeof answer)) strcpy(answer, "?");
+  }
   DEED("tool") tool(a);
 }
 
-static int32_t probe(imgf_instance *self, const imgf_stage *st) {
+static int32_t probe(imgf_instance* self, const imgf_stage* st) {
   char *deeds = strdup(st->template_xml.ptr ? st->template_xml.ptr : ""), *save = NULL;
   (void)self;
-  for (char *line = strtok_r(deeds, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+  for (char* line = strtok_r(deeds, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
     char report[1024];
-    char *argument = strchr(line, ' ');
+    char* argument = strchr(line, ' ');
     if (argument) *argument++ = 0;
     act(line, argument ? argument : "");
-    snprintf(report, sizeof report, "%s%s%s: %s", line, argument ? " " : "", argument ? argument : "", answer);
+    snprintf(report, sizeof report, "%s%s%s: %s", line, argument ? " " : "",
+             argument ? argument : "", answer);
     say(report);
   }
   return IMGF_OK;
 }
 
 #ifdef CLOUD
-static const imgf_cloud_v1 cloud = { sizeof cloud, 0, NULL, NULL, NULL, probe, NULL, NULL, NULL };
+static const imgf_cloud_v1 cloud = {sizeof cloud, 0, NULL, NULL, NULL, probe, NULL, NULL, NULL};
 #define CLOUD_TABLE cloud
 #else
-static const imgf_os_v1 os = { sizeof os, 0, probe, NULL, NULL, NULL };
+static const imgf_os_v1 os = {sizeof os, 0, probe, NULL, NULL, NULL};
 #define OS_TABLE os
 #endif
 #include "plugin_end.h"

@@ -1,8 +1,8 @@
 //! Mends what a form does to credentials: a raw `+` decodes to a blank.
 //!
-//! The API's document posts a PEM key in a form without encoding its `+` signs, and clients do as it
-//! says. Inside PEM blocks and secret access keys a blank can be nothing else than such a `+`; only
-//! the indentation of a line is kept. Passwords may hold blanks and are left alone.
+//! The API's document posts a PEM key in a form without encoding its `+` signs, and clients do as
+//! it says. Inside PEM blocks and secret access keys a blank can be nothing else than such a `+`;
+//! only the indentation of a line is kept. Passwords may hold blanks and are left alone.
 
 /// Elements whose text is one base64 word.
 const BASE64_ELEMENTS: [&str; 1] = ["secret_access_key"];

@@ -1,7 +1,7 @@
 //! Lists of images: `{"base_images": [{"base_image": {_type, id, href}}, …]}`, oldest first.
 //!
-//! A list may have 100,000 entries, so it is written as text at once instead of as a tree of values.
-//! An unknown parent is an empty list, as it always was.
+//! A list may have 100,000 entries, so it is written as text at once instead of as a tree of
+//! values. An unknown parent is an empty list, as it always was.
 
 use std::fmt::Write;
 use std::sync::Arc;

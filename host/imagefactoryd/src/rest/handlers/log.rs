@@ -1,8 +1,8 @@
 //! The log of an image's build: as it is, or followed until the image is final.
 //!
 //! `?follow=true` sends what there is and then every line as it comes, as plain text, or as
-//! server-sent events where the client asks for them. A log that is rotated meanwhile is read to its
-//! end before the new one is begun.
+//! server-sent events where the client asks for them. A log that is rotated meanwhile is read to
+//! its end before the new one is begun.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,5 @@
-//! `/metrics`: numbers for Prometheus (text format 0.0.4). Counts only: no names of clients or images.
+//! `/metrics`: numbers for Prometheus (text format 0.0.4). Counts only: no names of clients or
+//! images.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! `/`: a page for the browser: what the factory has and does. No secrets, no templates, no scripts.
+//! `/`: a page for the browser: what the factory has and does. No secrets, no templates, no
+//! scripts.
 
 use std::fmt::Write;
 use std::sync::Arc;

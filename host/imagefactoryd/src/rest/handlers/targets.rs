@@ -1,4 +1,5 @@
-//! `/targets`: the clouds that loaded plugins serve, and the providers that the configuration knows.
+//! `/targets`: the clouds that loaded plugins serve, and the providers that the configuration
+//! knows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
