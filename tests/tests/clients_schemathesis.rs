@@ -1,8 +1,9 @@
 //! schemathesis against the served OpenAPI document: no failure of any check, within a minute.
 //!
-//! Two runs: all operations with ids of nobody, and all reads with the ids of a finished cascade, so
-//! that documents of real images are held against their schemas. The environment is made by
-//! `tests/clients/make-venv`. Its seeds are printed where it fails, so that a failure can be repeated.
+//! Two runs: all operations with ids of nobody, and all reads with the ids of a finished cascade,
+//! so that documents of real images are held against their schemas. The environment is made by
+//! `tests/clients/make-venv`. Its seeds are printed where it fails, so that a failure can be
+//! repeated.
 
 mod clients_rig;
 

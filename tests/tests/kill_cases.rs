@@ -1,5 +1,5 @@
-//! Deaths at chosen moments, and several processes on one store: what the kill test met by chance, or
-//! would meet too rarely.
+//! Deaths at chosen moments, and several processes on one store: what the kill test met by chance,
+//! or would meet too rarely.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

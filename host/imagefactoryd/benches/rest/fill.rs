@@ -1,0 +1,46 @@
+//! Fills a store with finished images, through the store itself: what the daemon then finds is what
+//! it would have written.
+
+use std::path::Path;
+
+use imagefactory_model::image::Image;
+use imagefactory_model::order::{Order, OrderKind, Submission};
+use imagefactory_model::status::Status;
+use imagefactory_store::embedded::EmbeddedStore;
+use imagefactory_store::images::Images;
+use imagefactory_store::layout::StoreLayout;
+use imagefactory_store::orders::Orders;
+use uuid::Uuid;
+
+/// Images of one transaction.
+const TOGETHER: usize = 1000;
+
+/// Stores so many base images; answers the one in the middle.
+pub(crate) fn fill(storage: &Path, count: usize, template: &str) -> Uuid {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let layout = StoreLayout::create(storage).expect("a store");
+        let store = EmbeddedStore::open(layout.root()).await.expect("records");
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            let images: Vec<Image> = (0..TOGETHER.min(count - ids.len()))
+                .map(|_| {
+                    let mut image = Image::new_base(template.to_owned(), None);
+                    image.status = Status::Complete;
+                    image.percent_complete = 100;
+                    image.finished_at = Some(image.created_at);
+                    image
+                })
+                .collect();
+            ids.extend(images.iter().map(|image| image.id));
+            // One order for all of them, closed at once: records come in through one door.
+            let order = Order::new(images[0].id, OrderKind::Build);
+            let order_id = order.id;
+            let submission = Submission { images, orders: vec![order], idempotency: None };
+            store.submit(submission).await.expect("it is taken");
+            Orders::close(&store, order_id).await.expect("it is closed");
+        }
+        store.close().await;
+        ids[count / 2]
+    })
+}
