@@ -65,19 +65,28 @@ impl Engine {
         self.sweep(open, left.filter(|_| living == [self.owner.id()])).await
     }
 
-    /// Returns when a process that lived before has died (it may have left orders). Never, if none
-    /// does.
+    /// Returns when there are open orders of a process that has died. Never, if none dies.
     pub(crate) async fn another_died(&self) {
-        let mut before = Vec::new();
         loop {
-            match self.living().await {
-                Ok(now) if before.iter().any(|owner| !now.contains(owner)) => return,
-                Ok(now) => before = now,
+            tokio::time::sleep(LOOK_FOR_DEAD).await;
+            match self.has_orphans().await {
+                Ok(true) => return,
+                Ok(false) => {}
                 // Heard of again in the next round.
                 Err(error) => tracing::warn!("which processes work here is not known: {error}"),
             }
-            tokio::time::sleep(LOOK_FOR_DEAD).await;
         }
+    }
+
+    async fn has_orphans(&self) -> Result<bool, StoreError> {
+        // Orders first: an owner that is asked for afterwards and is not there has died.
+        let open = self.store.open_orders().await?;
+        let owner = self.owner.id();
+        if open.iter().all(|order| order.owner == Some(owner)) {
+            return Ok(false);
+        }
+        let living = self.living().await?;
+        Ok(open.iter().any(|order| order.owner.is_none_or(|owner| !living.contains(&owner))))
     }
 
     async fn living(&self) -> Result<Vec<Uuid>, StoreError> {
