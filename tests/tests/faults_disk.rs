@@ -1,6 +1,13 @@
 //! Disks that are full, read-only or broken: a clear error, nothing lost, and the daemon goes on
 //! when the disk does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this is shipped"
+)]
+
 use std::time::{Duration, Instant};
 
 use imagefactory_tests::daemon::{Daemon, Setup};

@@ -1,6 +1,13 @@
 //! Deaths at chosen moments, and several processes on one store: what the kill test met by chance,
 //! or would meet too rarely.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this is shipped"
+)]
+
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,13 @@
 //! `IMAGEFACTORY_TEST_LONG`. `IMAGEFACTORY_KILL_SEED` repeats the dice of an earlier run. What is
 //! compared, and what was found so far, stands in docs/kill-test.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed; nothing of this is shipped"
+)]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imagefactory_tests::kill_driver::{KillDriver, Until};

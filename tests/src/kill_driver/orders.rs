@@ -352,7 +352,7 @@ impl Orders {
                 None => {
                     matches!(last, Some(status) if status.is_final() || status == Status::Deleting)
                 }
-                Some(status) if status == Status::DeleteFailed => true,
+                Some(Status::DeleteFailed) => true,
                 Some(status) => last == Some(status),
             };
             if !is_told {
