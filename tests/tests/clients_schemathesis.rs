@@ -2,8 +2,8 @@
 //!
 //! Two runs: all operations with ids of nobody, and all reads with the ids of a finished cascade,
 //! so that documents of real images are held against their schemas. The environment is made by
-//! `tests/clients/make-venv`. Its seeds are printed where it fails, so that a failure can be
-//! repeated.
+//! `tests/clients/make-venv`. The seed is fixed in
+//! `make test` and new in `make test-long`; the output names it.
 
 mod clients_rig;
 
