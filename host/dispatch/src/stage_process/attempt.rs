@@ -85,7 +85,12 @@ impl<'a> Attempt<'a> {
             return Err(StageFailure::new(FailureCode::Cancelled, message));
         }
         let work_dir = &spec.order.paths.work_dir;
-        let name = format!("{}-{}", spec.order.stage_id, spec.order.attempt);
+        // Named as its work folder, which no other attempt has: a cleanup goes by the id of the stage
+        // that it cleans up after, whose own cgroup may still be there.
+        let name = match work_dir.file_name().and_then(|name| name.to_str()) {
+            Some(name) => name.to_owned(),
+            None => format!("{}-{}", spec.order.stage_id, spec.order.attempt),
+        };
         let process = self.spawn(tools, work_dir.clone(), name).await?;
         let recording = self.record(&process, spec, services.clone()).map_err(unattended)?;
         let context = CallContext {
