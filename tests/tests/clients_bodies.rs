@@ -3,6 +3,13 @@
 //! Each is refused with a problem document (or taken as the text that it is) without effort, shows
 //! nothing of the machine, leaves nothing behind, and the daemon serves on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod clients_rig;
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,13 @@
 //! a stray bracket. Every key that is printed must be answered at its place with the same value;
 //! what differs by nature (ids, hosts, versions, other plugins) must be of the same kind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod clients_rig;
 
 use std::path::Path;

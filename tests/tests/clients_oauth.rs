@@ -3,6 +3,13 @@
 //! Nothing of our own signer is used here, so that a mistake on both of our sides cannot hide.
 //! Every refusal is 401 with `WWW-Authenticate`, whatever was wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod clients_rig;
 
 use std::collections::BTreeMap;

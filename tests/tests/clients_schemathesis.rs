@@ -5,6 +5,13 @@
 //! `tests/clients/make-venv`. The seed is fixed in
 //! `make test` and new in `make test-long`; the output names it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod clients_rig;
 
 use std::path::Path;

@@ -4,6 +4,13 @@
 //! Everything goes over a bare socket. Whatever is sent, the connection ends in bounded time, no
 //! second request is made out of a first one's body, and the daemon serves on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 mod clients_rig;
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,12 @@
 //! Debian images, really built and really booted, through the whole engine.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_dispatch::requests::{NewBaseImage, OrderOptions};
 use imagefactory_model::image::Image;
 use imagefactory_model::status::Status;

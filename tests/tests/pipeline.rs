@@ -1,5 +1,12 @@
 //! Orders through the whole engine with the mock plugins: what becomes of them, and what is left.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_dispatch::DispatchError;
 use imagefactory_dispatch::requests::{
     CredentialsGiven, Deletion, MadeFrom, NewBaseImage, NewProviderImage, NewTargetImage,

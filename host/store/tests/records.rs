@@ -1,5 +1,12 @@
 //! What the embedded store promises about its records.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test says that it failed"
+)]
+
 use imagefactory_model::image::{Destination, Image, ImageKind};
 use imagefactory_model::order::{IdempotencyKey, Order, OrderKind, Submission};
 use imagefactory_model::stage::{JournalEntry, JournalEvent};
@@ -9,7 +16,6 @@ use imagefactory_store::callbacks::Callbacks;
 use imagefactory_store::embedded::EmbeddedStore;
 use imagefactory_store::images::{ImageQuery, ImageStep, Images, Submitted};
 use imagefactory_store::nonces::Nonces;
-use imagefactory_store::orders::Orders;
 use imagefactory_store::space::Reservations;
 use imagefactory_store::stages::{AttemptEnd, StageState, Stages};
 use serde_json::json;
