@@ -316,7 +316,8 @@ impl Engine {
                 Err(StageEnd::Failed(failure)) => {
                     let step = &record.step;
                     context.log.note(&format!("cleaning up after {step} failed: {failure}"));
-                    // The image's log may go with the image; what is left on a provider costs money.
+                    // The image's log may go with the image; what is left on a provider costs
+                    // money.
                     tracing::error!(
                         image = %context.image.id, token = %record.id, plugin = %work.plugin.id,
                         "cleaning up after {step} failed: {failure}"
