@@ -188,7 +188,9 @@ impl Engine {
         let Some(body) = same.body.clone().filter(|_| self.bodies.exists(same.id)) else {
             return Ok(None);
         };
-        self.share_body(&same, context.image.id).await?;
+        if self.share_body(&same, context.image.id).await.is_err() {
+            return Ok(None); // deleted at this very moment: built anew
+        }
         self.share_artifacts(same.id, context.image.id).await?;
         context.log.note(&format!("nothing changed since {}: its content is shared", same.id));
         let mut properties = same.properties;
