@@ -89,3 +89,5 @@ install: ## Installs a release build below DESTDIR and PREFIX
 	$(INSTALL) -m 0644 plugin-sdk/include/imagefactory/*.h $(DESTDIR)$(INCLUDEDIR)/imagefactory/
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
 	    plugin-sdk/imagefactory-plugin.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/imagefactory-plugin.pc
+	packaging/man/install $(BUILT)/imagefactory $(DESTDIR)$(PREFIX)/share/man
+	packaging/completion/install $(BUILT)/imagefactory $(DESTDIR)$(PREFIX)/share

@@ -213,6 +213,7 @@ fn search_path(file: &ConfigurationFile, flags: &CommonFlags) -> SearchPath {
     };
     let path = if given.is_empty() {
         SearchPath::installed(Path::new("/usr/lib64"))
+            .with_folder("/usr/local/lib/imagefactory/plugins.d")
             .with_folder("/usr/lib/imagefactory/plugins.d")
     } else {
         given.into_iter().fold(SearchPath::new(), SearchPath::with_folder)
