@@ -24,8 +24,9 @@ pub(crate) const EVERYWHERE: [Situation; 5] = [
     Situation { daemon: Daemon::Root, profile: OsRoot },
 ];
 
-/// One situation, for sins against the channel's data, which no sandbox layer looks at.
-pub(crate) const ANYWHERE: [Situation; 1] = [CONFINED[2]];
+/// One profile under both daemons, for sins against the channel's data, which no sandbox layer
+/// looks at.
+pub(crate) const ANYWHERE: [Situation; 2] = [CONFINED[0], CONFINED[2]];
 
 /// How a stage must end.
 #[derive(Debug, Clone, Copy)]
