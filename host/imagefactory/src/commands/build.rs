@@ -139,11 +139,14 @@ async fn attend(
     let mut progress = Progress::new(with_logs);
     let mut positions: Vec<LogPosition> = images.iter().map(|_| LogPosition::followed()).collect();
     let mut cancelled = false;
+    // The store is ahead of the changes that wait to be heard: what it has shown is not taken back.
+    let mut reached = vec![0; images.len()];
     loop {
         let mut open = 0;
         let mut last = None;
-        for (id, position) in images.iter().zip(&mut positions) {
+        for (index, (id, position)) in images.iter().zip(&mut positions).enumerate() {
             let image = look(context, *id).await?;
+            reached[index] = stage_of_life(image.status);
             progress.show(&image);
             if with_logs {
                 show_log(context, *id, position).await?;
@@ -157,7 +160,11 @@ async fn attend(
         }
         tokio::select! {
             change = context.factory.next_change() => {
-                if let Some(image) = change.filter(|change| images.contains(&change.id)) {
+                let known = change.and_then(|change| {
+                    let index = images.iter().position(|id| *id == change.id)?;
+                    (stage_of_life(change.status) >= reached[index]).then_some(change)
+                });
+                if let Some(image) = known {
                     progress.show(&image);
                 }
             }
@@ -167,6 +174,18 @@ async fn attend(
                 cancel_all(context, images).await;
             }
         }
+    }
+}
+
+/// How far an image is in its life; its own process never sends it back.
+fn stage_of_life(status: Status) -> u8 {
+    match status {
+        Status::New => 0,
+        Status::Pending => 1,
+        Status::Building => 2,
+        Status::Complete | Status::Failed => 3,
+        Status::Deleting => 4,
+        Status::Deleted | Status::DeleteFailed => 5,
     }
 }
 
