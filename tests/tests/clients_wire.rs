@@ -217,7 +217,7 @@ const SLOW: [(&str, &str, &str); 7] = [
 ];
 
 /// The daemon's own limits are 30 s for headers and 60 s for a body; the machine may be busy.
-const SLOW_MAX: Duration = Duration::from_secs(90);
+const SLOW_MAX: Duration = Duration::from_secs(150);
 
 /// Stays as long as it is let; answers how long that was.
 fn dribble(mut stream: TcpStream, first: &str, again: &str) -> Duration {
