@@ -64,12 +64,12 @@ clients: deps ## The Python environment of the tests' schemathesis, in target/cl
 
 .PHONY: test
 test: deps lint test-build clients ## All tests that CI runs
-	IMAGEFACTORY_TEST_PREBUILT=1 $(CARGO) test --workspace --quiet
+	IMAGEFACTORY_TEST_PREBUILT=1 tests/run.sh
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
 test-long: deps lint test-build clients ## The full counts: kill tests, ten-minute fuzzing
-	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 $(CARGO) test --workspace --quiet
+	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 tests/run.sh
 	tests/fuzz/run.sh 600
 
 .PHONY: install
