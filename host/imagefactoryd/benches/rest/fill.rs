@@ -25,11 +25,13 @@ pub(crate) fn fill(storage: &Path, count: usize, template: &str) -> Uuid {
         while ids.len() < count {
             let images: Vec<Image> = (0..TOGETHER.min(count - ids.len()))
                 .map(|_| {
-                    let mut image = Image::new_base(template.to_owned(), None);
-                    image.status = Status::Complete;
-                    image.percent_complete = 100;
-                    image.finished_at = Some(image.created_at);
-                    image
+                    let ordered = Image::new_base(template.to_owned(), None);
+                    Image {
+                        status: Status::Complete,
+                        percent_complete: 100,
+                        finished_at: Some(ordered.created_at),
+                        ..ordered
+                    }
                 })
                 .collect();
             ids.extend(images.iter().map(|image| image.id));
