@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests of the workspace. A test program that fails is run once more, by itself: on a busy
-# machine a deadline may pass that the code is not to blame for. Whatever fails twice fails; whatever
-# needed the second run is named at the end, so that it can be looked into.
+# machine a deadline may pass that the code is not to blame for. Whatever fails twice fails;
+# whatever needed the second run is named at the end, so that it can be looked into.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)

@@ -85,8 +85,8 @@ impl<'a> Attempt<'a> {
             return Err(StageFailure::new(FailureCode::Cancelled, message));
         }
         let work_dir = &spec.order.paths.work_dir;
-        // Named as its work folder, which no other attempt has: a cleanup goes by the id of the stage
-        // that it cleans up after, whose own cgroup may still be there.
+        // Named as its work folder, which no other attempt has: a cleanup goes by the id of the
+        // stage that it cleans up after, whose own cgroup may still be there.
         let name = match work_dir.file_name().and_then(|name| name.to_str()) {
             Some(name) => name.to_owned(),
             None => format!("{}-{}", spec.order.stage_id, spec.order.attempt),
