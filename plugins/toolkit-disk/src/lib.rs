@@ -2,15 +2,26 @@
 //!
 //! An ordinary library that plugins link; nothing of it crosses the plugin boundary, and the host
 //! does not use it. It works on open files, never on paths, so that a caller decides once which
-//! file is meant. It converts nothing: that is `qemu-img`'s.
+//! file is meant. Formats that clouds want compressed are written here, in as many threads as there
+//! are processors; all other conversions are `qemu-img`'s (docs/benchmarks/disk-conversion.md).
 
 mod extents;
+mod in_order;
 mod inspection;
+mod pieces;
+#[cfg(test)]
+mod sample_disks;
 mod sha256;
 mod sparse_copy;
 mod vhdx;
+mod vmdk_descriptor;
+mod vmdk_stream;
+mod written;
 
 pub use extents::{allocated_bytes, data_extents};
 pub use inspection::{DiskError, DiskFormat, ImageFacts, inspect};
 pub use sha256::sha256_of;
 pub use sparse_copy::{CopiedImage, CopyMethod, copy, copy_and_hash};
+pub use vmdk_descriptor::{DiskAdapter, VmdkDescription};
+pub use vmdk_stream::write_stream_optimized;
+pub use written::Written;
