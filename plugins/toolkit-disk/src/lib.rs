@@ -1,13 +1,16 @@
-//! Disk images, as plugins handle them: copies that keep holes, checksums, and what a file is.
+//! Disk images, as plugins handle them: copies that keep holes, checksums, what a file is, its
+//! partitions, and what lies in their ext4 file systems.
 //!
 //! An ordinary library that plugins link; nothing of it crosses the plugin boundary, and the host
 //! does not use it. It works on open files, never on paths, so that a caller decides once which
 //! file is meant. Formats that clouds want compressed are written here, in as many threads as there
 //! are processors; all other conversions are `qemu-img`'s (docs/benchmarks/disk-conversion.md).
 
+pub mod ext4;
 mod extents;
 mod in_order;
 mod inspection;
+mod partitions;
 mod pieces;
 #[cfg(test)]
 mod sample_disks;
@@ -20,6 +23,7 @@ mod written;
 
 pub use extents::{allocated_bytes, data_extents};
 pub use inspection::{DiskError, DiskFormat, ImageFacts, inspect};
+pub use partitions::{Partition, partitions};
 pub use sha256::sha256_of;
 pub use sparse_copy::{CopiedImage, CopyMethod, copy, copy_and_hash};
 pub use vmdk_descriptor::{DiskAdapter, VmdkDescription};
