@@ -33,6 +33,8 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// With MockOS and MockCloud.
     pub mocks: bool,
+    /// Ids and library names of further plugins of ours.
+    pub plugins: Vec<(String, String)>,
     /// Variables of its environment besides the test's own.
     pub environment: Vec<(String, String)>,
 }
@@ -40,7 +42,13 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let flags = vec!["--no_ssl".to_owned(), "--no_oauth".to_owned()];
-        Setup { configuration: Map::new(), flags, mocks: true, environment: Vec::new() }
+        Setup {
+            configuration: Map::new(),
+            flags,
+            mocks: true,
+            plugins: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -54,6 +62,12 @@ impl Setup {
     /// With these flags instead of `--no_ssl --no_oauth`.
     pub fn flags(mut self, flags: &[&str]) -> Setup {
         self.flags = flags.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// With a plugin of ours beside the mocks: `("LocalCloud", "local_cloud")`.
+    pub fn plugin(mut self, id: &str, library: &str) -> Setup {
+        self.plugins.push((id.to_owned(), library.to_owned()));
         self
     }
 
@@ -72,6 +86,9 @@ impl Setup {
             factory::install_mocks(&folder.path().join("plugins.d"));
         } else {
             std::fs::create_dir(folder.path().join("plugins.d")).expect("a folder");
+        }
+        for (id, library) in &self.plugins {
+            factory::install_plugin(&folder.path().join("plugins.d"), id, library);
         }
         std::fs::create_dir(folder.path().join("jeos")).expect("a folder");
         factory::ledger_folder(folder.path());

@@ -55,9 +55,7 @@ impl Factory {
         open_passage(folder.path());
         let plugins_d = folder.path().join("plugins.d");
         install_mocks(&plugins_d);
-        let manifest = binaries::workspace().join("plugin-manifests/DebianOS.json");
-        let library = binaries::plugin_library("debian_os");
-        fixture_plugins::install_with_manifest(&plugins_d, &manifest, &library);
+        install_plugin(&plugins_d, "DebianOS", "debian_os");
         Factory::start_in(folder).await
     }
 
@@ -183,15 +181,15 @@ pub fn open_passage(folder: &Path) {
 
 /// MockOS and MockCloud with their own manifests.
 pub fn install_mocks(plugins_d: &Path) {
-    let manifests = binaries::workspace().join("plugin-manifests");
-    for (id, library) in [("MockOS", "mock_os"), ("MockCloud", "mock_cloud")] {
-        let manifest = manifests.join(format!("{id}.json"));
-        fixture_plugins::install_with_manifest(
-            plugins_d,
-            &manifest,
-            &binaries::plugin_library(library),
-        );
-    }
+    install_plugin(plugins_d, "MockOS", "mock_os");
+    install_plugin(plugins_d, "MockCloud", "mock_cloud");
+}
+
+/// One plugin of ours with its own manifest.
+pub fn install_plugin(plugins_d: &Path, id: &str, library: &str) {
+    let manifest = binaries::workspace().join(format!("plugin-manifests/{id}.json"));
+    let library = binaries::plugin_library(library);
+    fixture_plugins::install_with_manifest(plugins_d, &manifest, &library);
 }
 
 /// The folder of MockCloud's ledger below `folder`, writable for every stage.
