@@ -83,9 +83,8 @@ fn work<J, R>(
     mut worker: impl FnMut(J) -> io::Result<R>,
 ) {
     for job in jobs {
-        let result = worker(job);
-        let failed = result.is_err();
-        if results.send(result).is_err() || failed {
+        // After an error too: who takes over comes to it in its turn, and then hangs up.
+        if results.send(worker(job)).is_err() {
             return;
         }
     }
@@ -151,17 +150,16 @@ mod tests {
     #[test]
     fn an_error_on_either_side_ends_it() {
         let fails = |job: u32| if job == 40 { Err(io::Error::other("forty")) } else { Ok(job) };
-        let mut last = 0;
-        let ended: io::Result<()> = in_order(
-            0..,
-            2,
-            || fails,
-            |job| {
+        // Often: which side is ahead is up to the machine.
+        for _ in 0..100 {
+            let mut last = 0;
+            let take = |job| {
                 last = job;
                 Ok(())
-            },
-        );
-        assert_eq!((ended.unwrap_err().to_string().as_str(), last), ("forty", 39));
+            };
+            let ended: io::Result<()> = in_order(0.., 2, || fails, take);
+            assert_eq!((ended.unwrap_err().to_string().as_str(), last), ("forty", 39));
+        }
         let ended: io::Result<()> = in_order(
             0..,
             2,

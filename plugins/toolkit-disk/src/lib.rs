@@ -8,22 +8,28 @@
 
 pub mod ext4;
 mod extents;
+mod gce_archive;
 mod in_order;
 mod inspection;
 mod partitions;
 mod pieces;
+mod qcow2_zlib;
+mod refcounts;
 #[cfg(test)]
 mod sample_disks;
 mod sha256;
 mod sparse_copy;
+mod sparse_tar_header;
 mod vhdx;
 mod vmdk_descriptor;
 mod vmdk_stream;
 mod written;
 
 pub use extents::{allocated_bytes, data_extents};
+pub use gce_archive::write_gce_archive;
 pub use inspection::{DiskError, DiskFormat, ImageFacts, inspect};
 pub use partitions::{Partition, partitions};
+pub use qcow2_zlib::write_qcow2_zlib;
 pub use sha256::sha256_of;
 pub use sparse_copy::{CopiedImage, CopyMethod, copy, copy_and_hash};
 pub use vmdk_descriptor::{DiskAdapter, VmdkDescription};

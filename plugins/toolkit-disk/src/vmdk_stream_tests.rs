@@ -27,7 +27,7 @@ fn compare(disk: &SampleDisk) -> Result<String, String> {
 
 #[test]
 fn each_disk_is_read_back_as_it_was() {
-    for disk in SampleDisk::all() {
+    for disk in SampleDisk::all().into_iter().chain([SampleDisk::large()]) {
         let written = write(&disk, 2);
         let name = disk.name;
         let checked = qemu_img(disk.folder.path(), &["check", "-f", "vmdk", "disk.vmdk"]);

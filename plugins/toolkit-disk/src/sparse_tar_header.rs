@@ -1,0 +1,106 @@
+//! The header of a sparse file in a tar of the old GNU format, the map of its data included.
+//!
+//! The format is that of `tar --format=oldgnu --sparse`: type S, four extents in the header and 21
+//! in each block after it. Called by `gce_archive`.
+
+use std::ops::Range;
+
+const BLOCK: usize = 512;
+/// Where in the header which field lies, and how many bytes it has.
+const SIZE: Range<usize> = 124..136;
+const CHECKSUM: Range<usize> = 148..156;
+const EXTENTS: usize = 386;
+const MORE: usize = 482;
+const REAL_SIZE: Range<usize> = 483..495;
+/// An extent: offset and length, each a number of 12 bytes.
+const EXTENT_BYTES: usize = 24;
+const IN_HEADER: usize = 4;
+const IN_BLOCK: usize = 21;
+/// In a block of further extents, "more follow".
+const MORE_IN_BLOCK: usize = 504;
+
+/// Header and map. The data follows: the extents one after the other, filled up to 512 bytes.
+pub(crate) fn sparse_header(name: &str, real_bytes: u64, extents: &[Range<u64>]) -> Vec<u8> {
+    let mut map = extents.to_vec();
+    // A hole at the end is told by an extent without bytes there.
+    if extents.last().is_none_or(|last| last.end < real_bytes) {
+        map.push(real_bytes..real_bytes);
+    }
+    let stored: u64 = extents.iter().map(|extent| extent.end - extent.start).sum();
+    let mut header = [0; BLOCK];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..108].copy_from_slice(b"0000644\0");
+    for id in [108, 116] {
+        header[id..id + 8].copy_from_slice(b"0000000\0");
+    }
+    put_number(&mut header[SIZE], stored);
+    put_number(&mut header[136..148], 0); // modified
+    header[156] = b'S';
+    header[257..265].copy_from_slice(b"ustar  \0");
+    put_number(&mut header[REAL_SIZE], real_bytes);
+    let (first, rest) = map.split_at(map.len().min(IN_HEADER));
+    put_extents(&mut header[EXTENTS..], first);
+    header[MORE] = u8::from(!rest.is_empty());
+    put_checksum(&mut header);
+    let mut bytes = header.to_vec();
+    let mut blocks = rest.chunks(IN_BLOCK).peekable();
+    while let Some(extents) = blocks.next() {
+        let mut block = [0; BLOCK];
+        put_extents(&mut block, extents);
+        block[MORE_IN_BLOCK] = u8::from(blocks.peek().is_some());
+        bytes.extend_from_slice(&block);
+    }
+    bytes
+}
+
+fn put_extents(place: &mut [u8], extents: &[Range<u64>]) {
+    for (place, extent) in place.chunks_mut(EXTENT_BYTES).zip(extents) {
+        let (offset, length) = place.split_at_mut(EXTENT_BYTES / 2);
+        put_number(offset, extent.start);
+        put_number(length, extent.end - extent.start);
+    }
+}
+
+/// Eleven octal digits and a zero; what needs more, as GNU does: big-endian, the first bit set.
+fn put_number(place: &mut [u8], number: u64) {
+    if number < 1 << 33 {
+        place.copy_from_slice(format!("{number:011o}\0").as_bytes());
+    } else {
+        place.fill(0);
+        place[4..].copy_from_slice(&number.to_be_bytes());
+        place[0] = 0x80;
+    }
+}
+
+/// The sum of all bytes, its own eight counted as blanks.
+fn put_checksum(header: &mut [u8; BLOCK]) {
+    header[CHECKSUM].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_octal_as_long_as_they_fit() {
+        let number = |number| {
+            let mut place = [0; 12];
+            put_number(&mut place, number);
+            place
+        };
+        assert_eq!(&number((1 << 33) - 1), b"77777777777\0");
+        assert_eq!(number(1 << 33), [0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn blocks_follow_as_long_as_there_are_extents() {
+        for (extents, blocks) in [(3, 1), (4, 2), (24, 2), (25, 3), (45, 3), (46, 4)] {
+            // Each with the one at the end that tells of the last hole.
+            let map: Vec<_> = (0..extents).map(|at| at * 1024..at * 1024 + 512).collect();
+            let header = sparse_header("disk.raw", 1 << 20, &map);
+            assert_eq!(header.len(), blocks * BLOCK, "{extents} extents");
+        }
+    }
+}
