@@ -44,5 +44,8 @@ pub mod callback_listener;
 /// Kills the daemon while it works, and compares everything afterwards.
 pub mod kill_driver;
 
+/// A proxy that cuts, delays and spoils what goes to a real server.
+pub mod faulty_proxy;
+
 /// Disks that are full or broken.
 pub mod faulty_disk;
