@@ -7,12 +7,14 @@
 
 #![cfg_attr(not(test), forbid(unsafe_code))] // the tests play the host, which is C
 
+mod compressed;
 mod conversion;
 mod description;
 mod directory;
 mod domain;
 mod product;
 mod push;
+mod teller;
 mod vmdk_extent;
 mod wishes;
 
@@ -58,6 +60,8 @@ impl PushImageToProvider for LocalCloud {
         product.announce(&self.host)?;
         let pushed = self
             .push(stage, (&wishes, &product), &directory)
+            // For a small image most calls to the host come after its last byte.
+            .and_then(|made| self.host.check_cancelled().map(|()| made))
             .and_then(|made| self.set_results(&wishes, &product, &made));
         if pushed.is_err() {
             self.undo(&product, &directory);

@@ -1,37 +1,36 @@
 //! One push: from the target image to the four files of a provider image.
 //!
 //! Everything is written under hidden names, synced, and then given its name; what fails on the
-//! way is the caller's to remove. Raw to raw is a copy, all else is converted.
+//! way is the caller's to remove. Raw to raw is a copy; what the disk toolkit writes faster than
+//! qemu-img is its work, all else is converted.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Result, Stage};
 use imagefactory_toolkit_disk::{
     DiskError, DiskFormat, ImageFacts, copy_and_hash, inspect, sha256_of,
 };
 
+use crate::compressed::{self, writes};
 use crate::conversion::Conversion;
 use crate::description::{Description, FinishedImage, SourceImage};
 use crate::directory::ImageDirectory;
 use crate::domain::Machine;
 use crate::product::Product;
+use crate::teller::Teller;
 use crate::vmdk_extent::rename_extent;
 use crate::wishes::{Compression, Wishes};
 
 /// The checks of a disk's size compare whole sectors: formats other than raw know no less.
 const SECTOR_BYTES: u64 = 512;
 
-/// Copy and checksum tell their progress so often; they are asked after each MiB.
-const TELL_EVERY: Duration = Duration::from_millis(200);
-
 /// What is pushed.
-struct Source {
+pub(crate) struct Source {
     path: PathBuf,
-    file: File,
+    pub(crate) file: File,
     facts: ImageFacts,
-    recorded: SourceImage,
+    pub(crate) recorded: SourceImage,
 }
 
 /// Makes the image and what lies beside it. The name is claimed, nothing lies there.
@@ -46,6 +45,9 @@ pub(crate) fn make(
     let partial = product.partial();
     let sha256 = match (source.facts.format, wishes.format) {
         (DiskFormat::Raw, DiskFormat::Raw) => copy(host, &source, directory, &partial)?,
+        (DiskFormat::Raw, to) if writes(to, wishes.compression) => {
+            compressed::write(host, &source, (wishes, product), directory)?
+        }
         (from, to) => {
             let compression = wishes.compression;
             let conversion = Conversion { input: &source.path, from, to, compression };
@@ -177,7 +179,8 @@ fn seal(host: &Host, directory: &ImageDirectory, product: &Product) -> Result<St
     Ok(sha256)
 }
 
-fn synced(file: &File, directory: &ImageDirectory, name: &str) -> Result<()> {
+/// Durable, before it gets its name.
+pub(crate) fn synced(file: &File, directory: &ImageDirectory, name: &str) -> Result<()> {
     file.sync_all().map_err(|error| directory.refused("sync", name, error))
 }
 
@@ -213,40 +216,6 @@ fn disk_error(error: DiskError) -> PluginError {
         DiskError::Read(cause) => PluginError::from(cause),
         damaged @ DiskError::Damaged { .. } => {
             PluginError::new(ErrorCode::InvalidArgument, damaged.to_string())
-        }
-    }
-}
-
-/// Tells progress now and then, and hears each time whether the stage is to end.
-struct Teller<'t> {
-    host: &'t Host,
-    phase: &'t str,
-    message: &'t str,
-    total: u64,
-    told_at: Option<Instant>,
-}
-
-impl<'t> Teller<'t> {
-    fn new(host: &'t Host, phase: &'t str, message: &'t str, total: u64) -> Teller<'t> {
-        Teller { host, phase, message, total, told_at: None }
-    }
-
-    fn tell(&mut self, done: u64) -> Result<()> {
-        let due = self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_EVERY);
-        if !due && done < self.total {
-            return self.host.check_cancelled();
-        }
-        self.told_at = Some(Instant::now());
-        // The file may have grown since it was looked at.
-        self.host.progress(self.phase, self.message, done.min(self.total), self.total)
-    }
-
-    /// What ended the work, in words: a cancel needs none.
-    fn told(&self, error: PluginError, directory: &ImageDirectory) -> PluginError {
-        match error.code() {
-            ErrorCode::Cancelled => error,
-            ErrorCode::Quota => error.while_doing(self.message).hint(directory.room()),
-            _ => error.while_doing(self.message),
         }
     }
 }

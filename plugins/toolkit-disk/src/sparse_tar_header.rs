@@ -5,10 +5,9 @@
 
 use std::ops::Range;
 
-const BLOCK: usize = 512;
+use crate::tar_header::{BLOCK, header, put_checksum, put_number};
+
 /// Where in the header which field lies, and how many bytes it has.
-const SIZE: Range<usize> = 124..136;
-const CHECKSUM: Range<usize> = 148..156;
 const EXTENTS: usize = 386;
 const MORE: usize = 482;
 const REAL_SIZE: Range<usize> = 483..495;
@@ -27,14 +26,7 @@ pub(crate) fn sparse_header(name: &str, real_bytes: u64, extents: &[Range<u64>])
         map.push(real_bytes..real_bytes);
     }
     let stored: u64 = extents.iter().map(|extent| extent.end - extent.start).sum();
-    let mut header = [0; BLOCK];
-    header[..name.len()].copy_from_slice(name.as_bytes());
-    header[100..108].copy_from_slice(b"0000644\0");
-    for id in [108, 116] {
-        header[id..id + 8].copy_from_slice(b"0000000\0");
-    }
-    put_number(&mut header[SIZE], stored);
-    put_number(&mut header[136..148], 0); // modified
+    let mut header = header(name, stored);
     header[156] = b'S';
     header[257..265].copy_from_slice(b"ustar  \0");
     put_number(&mut header[REAL_SIZE], real_bytes);
@@ -61,38 +53,9 @@ fn put_extents(place: &mut [u8], extents: &[Range<u64>]) {
     }
 }
 
-/// Eleven octal digits and a zero; what needs more, as GNU does: big-endian, the first bit set.
-fn put_number(place: &mut [u8], number: u64) {
-    if number < 1 << 33 {
-        place.copy_from_slice(format!("{number:011o}\0").as_bytes());
-    } else {
-        place.fill(0);
-        place[4..].copy_from_slice(&number.to_be_bytes());
-        place[0] = 0x80;
-    }
-}
-
-/// The sum of all bytes, its own eight counted as blanks.
-fn put_checksum(header: &mut [u8; BLOCK]) {
-    header[CHECKSUM].fill(b' ');
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_octal_as_long_as_they_fit() {
-        let number = |number| {
-            let mut place = [0; 12];
-            put_number(&mut place, number);
-            place
-        };
-        assert_eq!(&number((1 << 33) - 1), b"77777777777\0");
-        assert_eq!(number(1 << 33), [0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
-    }
 
     #[test]
     fn blocks_follow_as_long_as_there_are_extents() {

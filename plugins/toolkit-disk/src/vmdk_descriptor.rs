@@ -113,6 +113,17 @@ impl VmdkDescription {
     }
 }
 
+/// The id of a disk by its sha256, or by another text in hex that stands for its content: the first
+/// 32 digits, filled up with zeros.
+pub fn content_id(hex: &str) -> [u8; 16] {
+    let mut id = [0; 16];
+    let digits = hex.chars().filter_map(|digit| digit.to_digit(16));
+    for (number, digit) in digits.take(32).enumerate() {
+        id[number / 2] |= (digit as u8) << (4 * (1 - number % 2));
+    }
+    id
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +143,15 @@ mod tests {
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_id_is_the_beginning_of_a_checksum_or_a_uuid() {
+        let uuid = "12345678-9abc-def0-1234-56789abcdef0";
+        let id = 0x1234_5678_9abc_def0_1234_5678_9abc_def0_u128.to_be_bytes();
+        assert_eq!(content_id(uuid), id);
+        assert_eq!(content_id("123456789abcdef0123456789abcdef0ffff"), id);
+        assert_eq!(content_id("f"), (15_u128 << 124).to_be_bytes());
     }
 
     #[test]
