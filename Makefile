@@ -14,7 +14,7 @@ FUZZ_S     ?= 30
 VERSION     = 2.0.0
 
 # id of the manifest:name of the crate
-PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud
+PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud OVACloud:ova_cloud
 
 .PHONY: help
 help: ## What can be made

@@ -41,8 +41,8 @@ typedef struct imgf_stage {
   imgf_str parameters_json;
 
   /* JSON object with those of the keys "self", "base", "target", "provider", "jeos" that exist,
-   * each {"id", "kind", "format", "size", "sha256", "path", "icicle", "parameters", "properties",
-   * "identifier_on_provider", "provider_account_identifier"}. */
+   * each {"id", "kind", "target", "format", "size", "sha256", "path", "icicle", "parameters",
+   * "properties", "identifier_on_provider", "provider_account_identifier"}. */
   imgf_str images_json;
 
   /* JSON object, what the stage was granted: "cpus", "memory_bytes", "work_bytes",

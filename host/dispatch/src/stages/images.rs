@@ -30,6 +30,7 @@ pub(crate) fn document(image: &Image, body: Option<&Path>) -> Value {
     json!({
         "id": image.id,
         "kind": image.kind.name(),
+        "target": image.target,
         "format": image.body.as_ref().map(|body| &body.format),
         "size": image.body.as_ref().map(|body| body.bytes),
         "sha256": image.body.as_ref().map(|body| &body.sha256),
