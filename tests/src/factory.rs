@@ -49,14 +49,23 @@ impl Factory {
     }
 
     /// With DebianOS as well, and a mirror from this machine's own apt sources behind
-    /// `http://debian.example/debian`.
+    /// `http://debian.example/debian`. Root trees are kept beside the build's results.
     pub async fn start_with_debian() -> Factory {
+        Factory::start_with_debian_and(|_| {}).await
+    }
+
+    /// The same with changes to the configuration.
+    pub async fn start_with_debian_and(change: impl FnOnce(&mut FactoryConfiguration)) -> Factory {
         let folder = tempfile::Builder::new().prefix("factory-").tempdir().expect("a folder");
         open_passage(folder.path());
         let plugins_d = folder.path().join("plugins.d");
         install_mocks(&plugins_d);
         install_plugin(&plugins_d, "DebianOS", "debian_os");
-        Factory::start_in(folder).await
+        let mut configuration = configuration(folder.path());
+        configuration.cache_dir = binaries::build_folder().join("debian-cache");
+        std::fs::create_dir_all(&configuration.cache_dir).expect("a folder");
+        change(&mut configuration);
+        Factory::start_configured(folder, configuration).await
     }
 
     /// Again over what an earlier factory left.
@@ -69,6 +78,10 @@ impl Factory {
 
     async fn start_in(folder: TempDir) -> Factory {
         let configuration = configuration(folder.path());
+        Factory::start_configured(folder, configuration).await
+    }
+
+    async fn start_configured(folder: TempDir, configuration: FactoryConfiguration) -> Factory {
         let layout = StoreLayout::create(&configuration.storage_path).expect("a store");
         let store = EmbeddedStore::open(layout.root()).await.expect("records");
         let dispatcher = Dispatcher::open(configuration, Role::Daemon, Arc::new(store), layout)
@@ -108,7 +121,8 @@ impl Factory {
         self.wait_within(id, PATIENCE, done).await
     }
 
-    async fn wait_within(
+    /// Waits for it so long.
+    pub async fn wait_within(
         &self,
         id: Uuid,
         patience: Duration,

@@ -32,6 +32,9 @@ pub mod stage_rig;
 /// A whole factory in the test's process.
 pub mod factory;
 
+/// A folder behind http on loopback.
+pub mod file_server;
+
 /// The real daemon as a process, and a client for it.
 pub mod daemon;
 

@@ -10,6 +10,7 @@
 //! numbers) comes from the plan's seed, and times are fixed: the same tree gives the same bytes.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,17 +38,69 @@ const BIOS_BOOT_TYPE: &str = "21686148-6449-6E6F-744E-656564454649";
 const ESP_TYPE: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const ROOT_TYPE: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
 
+/// Of all partitions, in order.
+pub(crate) const PARTITION_TYPES: [&str; 3] = [BIOS_BOOT_TYPE, ESP_TYPE, ROOT_TYPE];
+
+/// Where the root file system lies, and what is random in it elsewhere.
+pub(crate) struct RootFileSystem {
+    pub(crate) offset_bytes: u64,
+    pub(crate) bytes: u64,
+    pub(crate) uuid: String,
+    pub(crate) hash_seed: String,
+}
+
+/// Writes an image with another root file system and everything else as it is in `image`.
+pub(crate) fn rewrite_image(
+    host: &Host,
+    image: &File,
+    file_system: &RootFileSystem,
+    root: &Path,
+    output: &Path,
+) -> Result<()> {
+    host.progress("disk", "Writing the disk image", 92, 100)?;
+    let written = File::options().read(true).write(true).create_new(true).open(output)?;
+    let bytes = image.metadata()?.len();
+    written.set_len(bytes)?;
+    let end = file_system.offset_bytes + file_system.bytes;
+    for range in [0..file_system.offset_bytes, end..bytes] {
+        copy_range(image, &written, range)?;
+    }
+    write_root(host, file_system, root, output)?;
+    host.progress("disk", "Done", 100, 100)
+}
+
+/// Copies bytes to the same place; zeros stay holes.
+fn copy_range(from: &File, to: &File, range: std::ops::Range<u64>) -> Result<()> {
+    let mut chunk = vec![0; 64 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut chunk[..(range.end - at).min(64 << 10) as usize];
+        from.read_exact_at(part, at)?;
+        if part.iter().any(|byte| *byte != 0) {
+            to.write_all_at(part, at)?;
+        }
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
 /// Writes the image; `output` does not exist yet.
 pub(crate) fn write_image(host: &Host, plan: &Plan, root: &Path, output: &Path) -> Result<()> {
     host.progress("disk", "Writing the disk image", 92, 100)?;
     let image = File::options().read(true).write(true).create_new(true).open(output)?;
     image.set_len(plan.disk_bytes)?;
     let root_sectors = write_table(host, plan, output)?;
-    write_root(host, plan, root, output, root_sectors)?;
+    let file_system = RootFileSystem {
+        offset_bytes: ROOT_SECTOR * SECTOR_BYTES,
+        bytes: root_sectors * SECTOR_BYTES,
+        uuid: plan.seed.uuid("root"),
+        hash_seed: plan.seed.uuid("hash-seed"),
+    };
+    write_root(host, &file_system, root, output)?;
     host.progress("disk", "Writing the boot loaders", 97, 100)?;
     write_esp(host, plan, output)?;
     boot_loader::write_bios(host, plan, &image)?;
-    image.sync_all()?;
+    // The host syncs what it takes over.
     host.progress("disk", "Done", 100, 100)
 }
 
@@ -76,18 +129,18 @@ fn write_table(host: &Host, plan: &Plan, output: &Path) -> Result<u64> {
         .ok_or_else(|| PluginError::new(ErrorCode::Internal, "sfdisk made no root partition"))
 }
 
-fn write_root(host: &Host, plan: &Plan, root: &Path, output: &Path, sectors: u64) -> Result<()> {
-    let offset = ROOT_SECTOR * SECTOR_BYTES;
-    let blocks = sectors * SECTOR_BYTES / 4096;
+fn write_root(host: &Host, file_system: &RootFileSystem, root: &Path, output: &Path) -> Result<()> {
+    let offset = file_system.offset_bytes;
+    let blocks = file_system.bytes / 4096;
     let options = format!(
         "offset={offset},root_owner=0:0,hash_seed={},lazy_itable_init=1,lazy_journal_init=1",
-        plan.seed.uuid("hash-seed")
+        file_system.hash_seed
     );
     let mut make = Command::new("mke2fs");
     make.env("E2FSPROGS_FAKE_TIME", EPOCH_S.to_string())
         .env("SOURCE_DATE_EPOCH", EPOCH_S.to_string())
         .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "1", "-L", "root"])
-        .args(["-U", &plan.seed.uuid("root"), "-E", &options, "-d"])
+        .args(["-U", &file_system.uuid, "-E", &options, "-d"])
         .arg(root)
         .arg(output)
         .arg(blocks.to_string());
@@ -104,13 +157,13 @@ fn write_root(host: &Host, plan: &Plan, root: &Path, output: &Path, sectors: u64
 fn fix_times(host: &Host, output: &Path, offset: u64) -> Result<()> {
     let at = format!("{}?offset={offset}", output.display());
     let epoch = EPOCH_S.to_string();
-    let tool = |name: &str| {
+    let program = |name: &str| {
         let mut command = Command::new(name);
         command.env("E2FSPROGS_FAKE_TIME", &epoch);
         command
     };
-    let mut header = tool("dumpe2fs");
-    let header = quiet_output(header.arg("-h").arg(&at))?;
+    let mut header = program("dumpe2fs");
+    let header = tool::quiet_output(host, header.arg("-h").arg(&at))?;
     let number = |name: &str| {
         let line = header.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().parse::<u64>().ok()
@@ -119,7 +172,8 @@ fn fix_times(host: &Host, output: &Path, offset: u64) -> Result<()> {
         let message = "dumpe2fs did not say how many inodes there are";
         return Err(PluginError::new(ErrorCode::Internal, message));
     };
-    let mut script = String::new();
+    // How much was written until here is chance as well; e2fsprogs leave a zero as it is.
+    let mut script = "ssv kbytes_written 0\n".to_owned();
     // The root folder, then everything behind the reserved ones; mke2fs numbers without gaps.
     for inode in std::iter::once(2).chain(FIRST_INODE..=all.saturating_sub(free)) {
         for field in ["atime", "ctime", "crtime"] {
@@ -129,20 +183,8 @@ fn fix_times(host: &Host, output: &Path, offset: u64) -> Result<()> {
     }
     let path = host.work_dir()?.join("times.debugfs");
     std::fs::write(&path, script)?;
-    let mut fix = tool("debugfs");
-    quiet_output(fix.args(["-w", "-f"]).arg(&path).arg(&at)).map(|_| ())
-}
-
-/// What a program prints; it says too much for the log.
-fn quiet_output(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output()?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let message = format!("{name} failed ({}): {complaint}", output.status);
-    Err(PluginError::new(ErrorCode::Internal, message))
+    let mut fix = program("debugfs");
+    tool::quiet_output(host, fix.args(["-w", "-f"]).arg(&path).arg(&at)).map(|_| ())
 }
 
 fn write_esp(host: &Host, plan: &Plan, output: &Path) -> Result<()> {

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Result};
+use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Result, Stage};
 use imagefactory_plugin_sdk::payload::icicle::{Icicle, IciclePackage};
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
 use crate::tool;
+use crate::tree::{Network, Tree};
 
 /// One installed package.
 pub(crate) struct Installed {
@@ -26,10 +27,9 @@ pub(crate) fn installed(host: &Host, root: &Path) -> Result<Vec<Installed>> {
     query
         .arg(format!("--admindir={}", root.join("var/lib/dpkg").display()))
         .args(["-W", "-f", format]);
-    let text = tool::output(host, &mut query)?;
-    let mut packages: Vec<Installed> = text.lines().filter_map(read_line).collect();
-    packages.sort_by(|a, b| (&a.name, &a.arch).cmp(&(&b.name, &b.arch)));
-    Ok(packages)
+    let text = tool::quiet_output(host, &mut query)?;
+    // dpkg-query sorts by name; what an extra command prints comes in the same order.
+    Ok(text.lines().filter_map(read_line).collect())
 }
 
 fn read_line(line: &str) -> Option<Installed> {
@@ -43,24 +43,56 @@ fn read_line(line: &str) -> Option<Installed> {
     })
 }
 
-/// Sets the ICICLE and hands the bills of materials over.
-pub(crate) fn hand_over(host: &Host, plan: &Plan, packages: &[Installed]) -> Result<()> {
-    let icicle = Icicle {
-        description: plan.template.description.clone(),
-        packages: packages
-            .iter()
-            .map(|package| IciclePackage {
-                name: format!("{}-{}.{}", package.name, package.version, package.arch),
-                extra: None,
-            })
-            .collect(),
-    };
-    let xml = icicle
-        .to_xml()
-        .map_err(|error| PluginError::new(ErrorCode::Internal, error.to_string()))?;
-    host.set_result_text("icicle", &xml)?;
+/// Sets the ICICLE, unless the parameter `generate_icicle` is false, and hands the bills of
+/// materials over.
+pub(crate) fn hand_over(
+    host: &Host,
+    stage: &Stage<'_>,
+    plan: &Plan,
+    root: &Path,
+    packages: &[Installed],
+) -> Result<()> {
+    if stage.bool_parameter("generate_icicle")? != Some(false) {
+        let extras = extras(host, plan, root, packages)?;
+        let icicle = Icicle {
+            description: plan.template.description.clone(),
+            packages: packages
+                .iter()
+                .enumerate()
+                .map(|(index, package)| IciclePackage {
+                    name: format!("{}-{}.{}", package.name, package.version, package.arch),
+                    extra: extras.get(index).cloned(),
+                })
+                .collect(),
+        };
+        let xml = icicle
+            .to_xml()
+            .map_err(|error| PluginError::new(ErrorCode::Internal, error.to_string()))?;
+        host.set_result_text("icicle", &xml)?;
+    }
     artifact(host, "sbom.spdx.json", "application/spdx+json", &spdx(plan, packages))?;
     artifact(host, "sbom.cdx.json", "application/vnd.cyclonedx+json", &cyclonedx(plan, packages))
+}
+
+/// What the template's `extra_command` prints: one line for each package, in the order of
+/// `dpkg-query -W`; none without such a command.
+fn extras(host: &Host, plan: &Plan, root: &Path, packages: &[Installed]) -> Result<Vec<String>> {
+    let Some(command) = &plan.template.os.icicle_extra_command else { return Ok(Vec::new()) };
+    let tree = Tree::new(host, root);
+    let mut run = tree.command(Network::Nothing, "/bin/sh");
+    let text = tool::quiet_output(host, run.args(["-c", command]))
+        .map_err(|error| error.while_doing("running the icicle's extra command").by_user())?;
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if lines.len() == packages.len() {
+        return Ok(lines);
+    }
+    let message = format!(
+        "the icicle's extra command printed {} lines for {} packages; it must print one for each \
+         that 'dpkg-query -W' lists, in that order",
+        lines.len(),
+        packages.len()
+    );
+    Err(PluginError::user_fault(message))
 }
 
 fn artifact(host: &Host, name: &str, media_type: &str, document: &Value) -> Result<()> {

@@ -4,25 +4,40 @@
 //! root; the disk is assembled from the root tree by tools that write into a file: no loop device,
 //! no mount on the host. Read on in the order of a build:
 //!
-//! - [`plan`], [`suites`], [`mirrors`]: what is to be built, and from where
-//! - [`bootstrap`], [`customisation`]: the root tree
+//! - [`plan`], [`suites`], [`archive`], [`packages`], [`mirrors`]: what is built, and from where
+//! - [`inputs`], [`fetch`], [`medium`]: what lies outside, and its digests
+//! - [`bootstrap`], [`tree_cache`], [`customisation`], [`finishing`], [`times`]: the root tree;
+//!   [`tree`] and [`apt`] work in it
 //! - [`inventory`]: what is in it (ICICLE, SBOM)
 //! - [`disk`], [`boot_loader`]: the tree becomes a disk
+//! - [`target`], [`extraction`]: a disk becomes a tree again, for what a cloud adds
 //! - [`boot_test`]: and the disk boots
 //! - [`tool`]: how programs are run
 
 #![forbid(unsafe_code)]
 
+mod apt;
+mod archive;
 mod boot_loader;
 mod boot_test;
 mod bootstrap;
 mod customisation;
 mod disk;
+mod extraction;
+mod fetch;
+mod finishing;
+mod inputs;
 mod inventory;
+mod medium;
 mod mirrors;
+mod packages;
 mod plan;
 mod suites;
+mod target;
+mod times;
 mod tool;
+mod tree;
+mod tree_cache;
 
 use std::sync::Mutex;
 
@@ -34,6 +49,8 @@ use imagefactory_plugin_sdk::payload::target_content::TargetContent;
 use serde_json::json;
 
 use plan::Plan;
+use times::Moment;
+use tree::Tree;
 
 struct DebianOs {
     host: Host,
@@ -53,43 +70,31 @@ impl Plugin for DebianOs {
 impl OsPlugin for DebianOs {
     fn create_base_image(&self, stage: &Stage<'_>) -> Result<()> {
         let host = &self.host;
-        let plan = Plan::of(host, stage)?;
+        let mut plan = Plan::of(host, stage)?;
+        medium::open(host, &mut plan)?;
         let root = host.work_dir()?.join("root");
         bootstrap::make_tree(host, &plan, &root)?;
-        customisation::apply_template(host, &plan, &root)?;
+        let tree = Tree::new(host, &root);
+        let since = Moment::now(&host.work_dir()?)?;
+        let fetched = customisation::apply_template(&tree, &plan)?;
+        finishing::finish_base(&tree, &plan, &since)?;
         let packages = inventory::installed(host, &root)?;
-        customisation::finish(host, &plan, &root)?;
+        inventory::hand_over(host, stage, &plan, &root, &packages)?;
         disk::write_image(host, &plan, &root, &host.output_image()?)?;
-        inventory::hand_over(host, &plan, &packages)?;
         host.set_result_text("format", "raw")?;
         host.set_result(
             "properties",
             &json!({ "suite": plan.suite.codename, "disk_bytes": plan.disk_bytes,
-                     "root_uuid": plan.seed.uuid("root"), "packages": packages.len() }),
+                     "root_uuid": plan.seed.uuid("root"), "packages": packages.len(),
+                     "fetched": fetched }),
         )
     }
 }
 
 impl CreateTargetImage for DebianOs {
-    fn create_target_image(&self, _stage: &Stage<'_>) -> Result<()> {
+    fn create_target_image(&self, stage: &Stage<'_>) -> Result<()> {
         let contents = self.contents.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let asked = contents.iter().any(|content| !content.is_empty());
-        if asked {
-            return Err(PluginError::new(
-                ErrorCode::Unsupported,
-                "DebianOS does not customise finished images yet, and this target asks for additions",
-            )
-            .hint("put files, packages and commands into the template"));
-        }
-        let (input, output) = (self.host.input_image()?, self.host.output_image()?);
-        self.host.progress("copy", "Copying the base image", 0, 1)?;
-        tool::run(
-            &self.host,
-            std::process::Command::new("cp")
-                .args(["--sparse=always", "--reflink=auto", "--"])
-                .args([&input, &output]),
-        )?;
-        self.host.set_result_text("format", "raw")
+        target::create(&self.host, stage, &contents)
     }
 }
 
@@ -104,9 +109,7 @@ impl AddCloudPluginContent for DebianOs {
 
 impl ResolveInputs for DebianOs {
     fn resolve_inputs(&self, stage: &Stage<'_>) -> Result<()> {
-        let plan = Plan::of(&self.host, stage)?;
-        let digest = mirrors::release_digest(&self.host, &plan)?;
-        self.host.set_result_text("input_digest", &digest)
+        inputs::resolve(&self.host, &Plan::of(&self.host, stage)?)
     }
 }
 

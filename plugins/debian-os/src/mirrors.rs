@@ -5,14 +5,9 @@
 //! image.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use imagefactory_plugin_sdk::author::{Host, Result};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-
-use crate::plan::Plan;
-use crate::tool;
 
 /// The configuration's `mirrors`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -67,32 +62,6 @@ impl Mirrors {
             None => url.to_owned(),
         }
     }
-}
-
-/// What the archives are at this moment: the digest of their release files.
-pub(crate) fn release_digest(host: &Host, plan: &Plan) -> Result<String> {
-    let folder = host.work_dir()?;
-    let mut digest = Sha256::new();
-    digest.update(b"DebianOS 2.0.0\n");
-    for (index, archive) in plan.archives.iter().enumerate() {
-        let file = folder.join(format!("InRelease.{index}"));
-        let url = format!("{}/dists/{}/InRelease", archive.build_url, archive.suite);
-        host.progress(
-            "resolve",
-            &format!("Asking {}", archive.suite),
-            index as u64,
-            plan.archives.len() as u64,
-        )?;
-        tool::run(
-            host,
-            Command::new("/usr/lib/apt/apt-helper").args(["download-file", &url]).arg(&file),
-        )
-        .map_err(|error| {
-            error.while_doing(format!("asking the repository {}", archive.public_url))
-        })?;
-        digest.update(std::fs::read(&file)?);
-    }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 //! before the first file is written. Two equal plans give the same image, bit by bit.
 
 use imagefactory_plugin_sdk::author::{ErrorCode, Host, PluginError, Result, Stage};
-use imagefactory_plugin_sdk::payload::template::{Install, Template};
+use imagefactory_plugin_sdk::payload::template::{Arch, Install, Template};
 use sha2::{Digest, Sha256};
 
+use crate::archive::{Archive, RepositoryKeys, Trust};
 use crate::mirrors::Mirrors;
+use crate::packages::{Installation, installations};
 use crate::suites::{Suite, suite};
+use crate::tree::Network;
 
 /// Without `<disk><size>`: a minimal system has 0.4 GB; this leaves room for a first login. Sparse.
 const DISK_BYTES: u64 = 4 << 30;
@@ -40,120 +43,114 @@ pub(crate) struct Plan {
     pub(crate) template: Template,
     /// Which release.
     pub(crate) suite: Suite,
-    /// Where packages come from; the first is the distribution itself.
+    /// Public URLs and what is used instead.
+    pub(crate) mirrors: Mirrors,
+    /// Where packages come from; the first is the distribution itself, and those that its key signs
+    /// come before all others.
     pub(crate) archives: Vec<Archive>,
+    /// Keys of their own that repositories are signed with.
+    pub(crate) keys: RepositoryKeys,
     /// In one go with the system: known to need nothing before them.
     pub(crate) packages: Vec<String>,
-    /// After the precommands, where there are any.
-    pub(crate) late_packages: Vec<String>,
+    /// After the precommands, where there are any, or with arguments or from files.
+    pub(crate) installations: Vec<Installation>,
+    /// May a repository that the bootstrap did not have hold newer versions of what it installed?
+    pub(crate) upgrade: bool,
     /// Whole disk.
     pub(crate) disk_bytes: u64,
     /// Of names and numbers that are random elsewhere.
     pub(crate) seed: Seed,
     /// May commands use the network?
-    pub(crate) command_network: bool,
-}
-
-/// One repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Archive {
-    /// What the build fetches from.
-    pub(crate) build_url: String,
-    /// As the template names it.
-    pub(crate) public_url: String,
-    /// What the image is told.
-    pub(crate) image_url: String,
-    /// Suite or path.
-    pub(crate) suite: String,
-    /// Components; none for a flat repository.
-    pub(crate) components: String,
-    /// Is its signature asked for?
-    pub(crate) signed: bool,
-    /// Does it stay in the image's configuration?
-    pub(crate) persisted: bool,
-}
-
-impl Archive {
-    /// A line of sources.list with this URL.
-    pub(crate) fn line(&self, url: &str) -> String {
-        let options = if self.signed { "" } else { "[trusted=yes] " };
-        format!("deb {options}{url} {} {}", self.suite, self.components).trim_end().to_owned()
-    }
+    pub(crate) command_network: Network,
 }
 
 impl Plan {
     /// Reads everything that decides.
     pub(crate) fn of(host: &Host, stage: &Stage<'_>) -> Result<Plan> {
         let template = stage.template()?;
+        check_arch(template.os.arch)?;
         let suite = suite(&template.os.name, &template.os.version)?;
-        let Install::Url { url } = &template.os.install else {
-            return Err(PluginError::new(
-                ErrorCode::Unsupported,
-                "DebianOS installs from an archive's URL; an iso as source is not offered yet",
-            )
-            .by_user());
-        };
         let mirrors = Mirrors::of(host)?;
-        let mut archives = vec![Archive {
-            build_url: mirrors.for_build(url.trim_end_matches('/')),
-            public_url: url.clone(),
-            image_url: mirrors.for_image(url.trim_end_matches('/')),
-            suite: suite.codename.to_owned(),
-            components: suite.components.join(" "),
-            signed: true,
-            persisted: true,
+        let keys = repository_keys(stage)?;
+        let mut archives = vec![match &template.os.install {
+            Install::Url { url } => Archive::of_install(url, &suite, &mirrors, &keys),
+            Install::Iso { .. } => Archive::of_medium(&suite, &keys),
         }];
         for repository in &template.repositories {
-            archives.push(further_archive(&mirrors, repository, suite));
+            archives.push(Archive::further(repository, &suite, &mirrors, &keys)?);
         }
-        let wanted: Vec<String> =
-            template.packages.iter().map(|package| package.name.clone()).collect();
+        keys.check(&archives)?;
+        // Stable: apt prefers what stands first where versions are equal.
+        archives[1..].sort_by_key(|archive| archive.trust != Trust::Distribution);
+        let foreign = archives[1..].iter().any(|one| one.trust != Trust::Distribution);
+        let mut installations = installations(&template.packages, &archives)?;
         let mut packages: Vec<String> =
             BASE_PACKAGES.iter().map(|name| (*name).to_owned()).collect();
         packages.push(suite.kernel.to_owned());
-        let late_packages = match template.precommands.is_empty() {
-            true => {
-                packages.extend(wanted);
-                Vec::new()
-            }
-            false => wanted,
+        packages.extend(suite.resolver.map(str::to_owned));
+        let plain = |run: &Installation| run.arguments.is_empty() && run.files.is_empty();
+        let at_once = template.precommands.is_empty() && !foreign;
+        if at_once && installations.first().is_some_and(plain) {
+            packages.extend(installations.remove(0).names);
+        }
+        let command_network = match stage.bool_parameter("command_network")? {
+            Some(true) => Network::Stage,
+            _ => Network::Nothing,
         };
         Ok(Plan {
             disk_bytes: disk_bytes(&template)?,
             seed: Seed::of(stage.template_xml().unwrap_or_default()),
-            command_network: stage.bool_parameter("command_network")?.unwrap_or(false),
+            command_network,
+            upgrade: foreign,
             suite,
+            mirrors,
             archives,
+            keys,
             packages,
-            late_packages,
+            installations,
             template,
         })
     }
 }
 
-/// `deb http://… suite component` as apt writes it, or a plain URL of a repository of this release.
-fn further_archive(
-    mirrors: &Mirrors,
-    repository: &imagefactory_plugin_sdk::payload::template::Repository,
-    suite: Suite,
-) -> Archive {
-    let words: Vec<&str> =
-        repository.url.split_whitespace().filter(|word| *word != "deb").collect();
-    let url = words.first().copied().unwrap_or_default().trim_end_matches('/');
-    let named = words.get(1).copied();
-    Archive {
-        build_url: mirrors.for_build(url),
-        public_url: url.to_owned(),
-        image_url: mirrors.for_image(url),
-        suite: named.unwrap_or(suite.codename).to_owned(),
-        components: match named {
-            Some(path) if path.ends_with('/') => String::new(),
-            Some(_) if words.len() > 2 => words[2..].join(" "),
-            _ => suite.components.join(" "),
-        },
-        signed: repository.signed,
-        persisted: repository.persisted,
+impl Plan {
+    /// The archive of `<install>`, and the others that the distribution's key signs.
+    pub(crate) fn bootstrap_archives(&self) -> &[Archive] {
+        let further = self.archives.iter().skip(1);
+        let signed = further.take_while(|archive| archive.trust == Trust::Distribution).count();
+        &self.archives[..1 + signed]
     }
+
+    /// Does everything in the bootstrap come from the distribution, by its own key?
+    pub(crate) fn is_distributions_own(&self) -> bool {
+        self.bootstrap_archives().iter().all(|archive| archive.trust == Trust::Distribution)
+            && matches!(self.template.os.install, Install::Url { .. })
+    }
+}
+
+fn check_arch(arch: Arch) -> Result<()> {
+    if arch == Arch::X86_64 {
+        return Ok(());
+    }
+    let message = format!(
+        "DebianOS builds x86_64 on this factory, and the template asks for {arch}: a bootstrap of \
+         a foreign architecture needs emulation (qemu-user and binfmt_misc) inside the stage's \
+         sandbox, which is not offered"
+    );
+    let hint = "build it on a factory of that architecture, or write <arch>x86_64</arch>";
+    Err(PluginError::new(ErrorCode::Unsupported, message).by_user().hint(hint))
+}
+
+fn repository_keys(stage: &Stage<'_>) -> Result<RepositoryKeys> {
+    let Some(value) = stage.parameter("repository_keys")? else {
+        return Ok(RepositoryKeys::default());
+    };
+    serde_json::from_str(value.raw()).map_err(|error| {
+        let message = format!(
+            "the parameter repository_keys is no object of names and keys in ASCII armour: {error}"
+        );
+        PluginError::user_fault(message)
+    })
 }
 
 fn disk_bytes(template: &Template) -> Result<u64> {

@@ -15,6 +15,8 @@ pub(crate) struct Suite {
     pub(crate) kernel: &'static str,
     /// Components that are enabled.
     pub(crate) components: &'static [&'static str],
+    /// The package of systemd-resolved, where it is one of its own.
+    pub(crate) resolver: Option<&'static str>,
     /// The archive's keys, below `/usr/share/keyrings`.
     pub(crate) keyring: &'static str,
 }
@@ -22,35 +24,48 @@ pub(crate) struct Suite {
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const UBUNTU_KEYRING: &str = "/usr/share/keyrings/ubuntu-archive-keyring.gpg";
 
-const fn debian(version: &'static str, codename: &'static str) -> Suite {
+/// The package, where it is not part of systemd's own.
+const RESOLVED: Option<&str> = Some("systemd-resolved");
+
+const fn debian(
+    version: &'static str,
+    codename: &'static str,
+    resolver: Option<&'static str>,
+) -> Suite {
     Suite {
         os: "Debian",
         version,
         codename,
         kernel: "linux-image-cloud-amd64",
         components: &["main"],
+        resolver,
         keyring: DEBIAN_KEYRING,
     }
 }
 
-const fn ubuntu(version: &'static str, codename: &'static str) -> Suite {
+const fn ubuntu(
+    version: &'static str,
+    codename: &'static str,
+    resolver: Option<&'static str>,
+) -> Suite {
     Suite {
         os: "Ubuntu",
         version,
         codename,
         kernel: "linux-image-virtual",
         components: &["main", "universe"],
+        resolver,
         keyring: UBUNTU_KEYRING,
     }
 }
 
 const SUITES: [Suite; 6] = [
-    debian("11", "bullseye"),
-    debian("12", "bookworm"),
-    debian("13", "trixie"),
-    ubuntu("20.04", "focal"),
-    ubuntu("22.04", "jammy"),
-    ubuntu("24.04", "noble"),
+    debian("11", "bullseye", None),
+    debian("12", "bookworm", RESOLVED),
+    debian("13", "trixie", RESOLVED),
+    ubuntu("20.04", "focal", None),
+    ubuntu("22.04", "jammy", None),
+    ubuntu("24.04", "noble", RESOLVED),
 ];
 
 /// The release of this version, by number (point releases too) or code name.

@@ -36,10 +36,7 @@ pub(crate) fn run_watched(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| {
-            let message = format!("{name} cannot be started: {error}");
-            PluginError::new(ErrorCode::Io, message).hint("install the package that has it")
-        })?;
+        .map_err(|error| not_started(&name, &error))?;
     let lines = listen(&mut child);
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
@@ -62,6 +59,27 @@ pub(crate) fn run_watched(
         ErrorCode::Internal,
         format!("{name} failed ({status}): {}", last.join(" | ")),
     ))
+}
+
+/// What a program prints on its standard output, trimmed and not logged: for long answers.
+pub(crate) fn quiet_output(host: &Host, command: &mut Command) -> Result<String> {
+    host.check_cancelled()?;
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| not_started(&name, &error))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = complaint.lines().rev().take(LAST_LINES).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    let message = format!("{name} failed ({}): {}", output.status, last.join(" | "));
+    Err(PluginError::new(ErrorCode::Internal, message))
+}
+
+fn not_started(name: &str, error: &std::io::Error) -> PluginError {
+    let message = format!("{name} cannot be started: {error}");
+    PluginError::new(ErrorCode::Io, message).hint("install the package that has it")
 }
 
 /// What a program prints, trimmed.

@@ -1,4 +1,6 @@
 //! Debian images, really built and really booted, through the whole engine.
+//!
+//! The first build takes a minute of work; all others find its root tree in the plugin's cache.
 
 #![allow(
     clippy::unwrap_used,
