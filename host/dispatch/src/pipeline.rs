@@ -29,7 +29,9 @@ use crate::attempts::{StageEnd, host_failure};
 use crate::engine::Engine;
 use crate::plugins::ChosenPlugin;
 use crate::stage_work::{OrderContext, StageWork};
-use crate::stages::content_key::{ContentInputs, content_key, parameter_is_true};
+use crate::stages::content_key::{
+    ContentInputs, content_key, is_about_the_proof, parameter_is_true,
+};
 use crate::stages::images::ImageRoles;
 use crate::stages::outcome::{RecordedOutcome, RecordedOutput};
 pub(crate) use provider_image::provider_text;
@@ -70,7 +72,12 @@ impl Engine {
         if build.os_plugin.can(Operation::ResolveInputs) {
             let resolved = self.run_stage(context, &work(Operation::ResolveInputs, 0..2)).await?;
             key = self.content_key_of(&build, &parameters, &resolved);
-            if let Some(shared) = self.shared_body(context, key.as_deref()).await? {
+            if let Some((mut shared, proven)) = self.shared_body(context, key.as_deref()).await? {
+                if verify && !proven {
+                    let file = self.bodies.path(context.image.id);
+                    let verified = self.verify(context, &build, &file, 2..99).await?;
+                    shared.properties.extend(verified);
+                }
                 return Ok(shared);
             }
         }
@@ -177,12 +184,13 @@ impl Engine {
         content_key(&inputs, &build.template)
     }
 
-    /// A finished image with the same key: its body is linked, its papers are copied.
+    /// A finished image with the same key: its body is linked, its papers are copied. With it: was
+    /// it proven to work, in the way that this order asks for?
     async fn shared_body(
         &self,
         context: &OrderContext,
         key: Option<&str>,
-    ) -> Result<Option<ImageStep>, StageEnd> {
+    ) -> Result<Option<(ImageStep, bool)>, StageEnd> {
         let Some(key) = key else { return Ok(None) };
         let Some(same) = self.store.image_with_content(key).await? else { return Ok(None) };
         let Some(body) = same.body.clone().filter(|_| self.bodies.exists(same.id)) else {
@@ -193,15 +201,18 @@ impl Engine {
         }
         self.share_artifacts(same.id, context.image.id).await?;
         context.log.note(&format!("nothing changed since {}: its content is shared", same.id));
+        let proven = same.properties.get("verified").is_some_and(|proof| proof["ok"] == true)
+            && boot_parameters(&same) == boot_parameters(&context.image);
         let mut properties = same.properties;
         properties.insert("shared_with".to_owned(), same.id.to_string().into());
-        Ok(Some(ImageStep {
+        let step = ImageStep {
             icicle: same.icicle,
             properties,
             body: Some(body),
             content_key: Some(key.to_owned()),
             ..ImageStep::default()
-        }))
+        };
+        Ok(Some((step, proven)))
     }
 
     /// Boots it, or whatever the plugin calls a proof; the proof goes to the properties.
@@ -282,6 +293,13 @@ impl Build {
 /// The parameters, empty where none were sent.
 fn parameters(image: &Image) -> Map<String, Value> {
     image.parameters.clone().unwrap_or_default()
+}
+
+/// How an image is to be proven: `boot_firmware` and whatever else a plugin names so. `boot_test`
+/// itself says only whether.
+fn boot_parameters(image: &Image) -> Map<String, Value> {
+    let about = |(name, _): &(String, Value)| is_about_the_proof(name) && name != "boot_test";
+    parameters(image).into_iter().filter(about).collect()
 }
 
 /// The file that a stage had to write.

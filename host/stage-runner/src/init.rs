@@ -35,6 +35,8 @@ pub struct Inside {
     pub walls: Walls,
     /// So far.
     pub report: SandboxReport,
+    /// /dev/kvm for the stage, mounted nowhere yet.
+    pub kvm: Option<std::os::fd::OwnedFd>,
     /// The warden's word that ids are mapped; its end without a word is the warden's end.
     pub go: std::io::PipeReader,
     /// Takes the worker's wait status.
@@ -70,7 +72,8 @@ fn prepare(inside: &mut Inside) -> Result<(), RunnerError> {
     if let Some(mapping) = layers.user_namespace {
         identity::enter_user_namespace(mapping)?;
     }
-    mounts::arrange(layers, sandbox, inside.walls, &mut inside.report)?;
+    let kvm = inside.kvm.take();
+    mounts::arrange((layers, sandbox), inside.walls, kvm, &mut inside.report)?;
     identity::take(layers, inside.walls.users, &mut inside.report)?;
     if layers.sealed {
         identity::hide()?;

@@ -26,7 +26,7 @@ use crate::init::Inside;
 use crate::library::CheckedLibrary;
 use crate::sandbox::namespaces::{self, Side, Walls};
 use crate::sandbox::profiles::{self, Caller, Layers};
-use crate::sandbox::{self, limits};
+use crate::sandbox::{self, kvm, limits};
 use crate::wire::{Wire, WireError};
 use crate::{descriptors, exit_status, init, library, orphans, signals, worker};
 
@@ -87,6 +87,7 @@ fn split(
     let cancel_grace = Duration::from_millis(hello.sandbox.cancel_grace_ms);
     let warden = std::process::id();
     orphans::adopt();
+    let kvm = kvm::node_for(&layers);
     let (walls, side) = namespaces::split(&layers, &mut report)
         .map_err(|error| RunnerError::layer("cannot start a process", error))?;
     let child = match side {
@@ -104,7 +105,7 @@ fn split(
                 worker::work_without_init(wire, hello, library, layers, walls, report)
             }
             let status = status_writer;
-            init::run(Inside { wire, hello, library, layers, walls, report, go, status })
+            init::run(Inside { wire, hello, library, layers, walls, report, kvm, go, status })
         }
     };
     drop((go, status_writer));

@@ -260,6 +260,22 @@ fn os_vm_opens_kvm_and_is_otherwise_confined_as_cloud() {
 }
 
 #[test]
+fn os_userns_opens_kvm_where_the_daemon_can_give_it() {
+    for caller in both() {
+        let probe = Probe::new(caller, SandboxProfile::OsUserns);
+        let kvm = match std::fs::metadata("/dev/kvm") {
+            Err(_) => "ENOENT",
+            Ok(_) if caller == As::Root => "ok",
+            Ok(device) if device.permissions().mode() & 0o006 == 0o006 => "ok",
+            Ok(_) => "EACCES",
+        };
+        let run = probe.check(&[(deed("open /dev/kvm"), kvm)]);
+        let missing = &run.ready().sandbox.missing;
+        assert!(!missing.iter().any(|line| line.contains("/dev/kvm")), "{missing:?}");
+    }
+}
+
+#[test]
 fn os_userns_mounts_chroots_and_owns_files_of_many_users() {
     for caller in both() {
         let probe = Probe::new(caller, SandboxProfile::OsUserns);
@@ -321,7 +337,6 @@ fn os_userns_shows_a_minimal_root_and_nothing_of_the_host() {
             (deed("read /etc/shadow"), "ENOENT"),
             (deed("list /home"), "ENOENT"),
             (deed("open /dev/null"), "ok"),
-            (deed("open /dev/kvm"), "ENOENT"),
             (deed("open /dev/loop-control"), "ENOENT"),
             (probe.path("read", "secret"), "ENOENT"),
             (probe.path("write", "data/fact"), "EROFS"),

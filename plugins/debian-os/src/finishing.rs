@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use imagefactory_plugin_sdk::author::{ErrorCode, PluginError, Result};
 
 use crate::archive::Archive;
+use crate::boot_test::multi_user;
 use crate::plan::{EPOCH_S, Plan};
 use crate::times::{self, Moment};
 use crate::tool;
@@ -141,10 +142,11 @@ pub(crate) fn finish_base(tree: &Tree<'_>, plan: &Plan, since: &Moment) -> Resul
     write("/etc/systemd/network/80-dhcp.network", NETWORK)?;
     write(&format!("/{FIRST_BOOT_SCRIPT}"), FIRST_BOOT)?;
     write("/etc/systemd/system/imagefactory-first-boot.service", FIRST_BOOT_UNIT)?;
+    write(multi_user::UNIT_PATH, multi_user::UNIT)?;
     write_sources(tree, plan)?;
     let script = "chmod 755 /usr/lib/imagefactory/first-boot
         systemctl enable --quiet systemd-networkd systemd-resolved serial-getty@ttyS0.service \\
-            imagefactory-first-boot.service
+            imagefactory-first-boot.service imagefactory-multi-user.service
         test -e /etc/resolv.conf -o -L /etc/resolv.conf ||
             ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf";
     tree.script(script, &[])?;

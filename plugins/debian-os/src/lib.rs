@@ -42,8 +42,8 @@ mod tree_cache;
 use std::sync::Mutex;
 
 use imagefactory_plugin_sdk::author::{
-    AddCloudPluginContent, CreateTargetImage, ErrorCode, Host, OsPlugin, Plugin, PluginError,
-    ResolveInputs, Result, Stage, VerifyImage,
+    AddCloudPluginContent, Cleanup, CreateTargetImage, ErrorCode, Host, OsPlugin, Plugin,
+    PluginError, ResolveInputs, Resource, Result, Stage, VerifyImage,
 };
 use imagefactory_plugin_sdk::payload::target_content::TargetContent;
 use serde_json::json;
@@ -116,6 +116,12 @@ impl ResolveInputs for DebianOs {
 impl VerifyImage for DebianOs {
     fn verify_image(&self, stage: &Stage<'_>) -> Result<()> {
         boot_test::verify(&self.host, stage)
+    }
+}
+
+impl Cleanup for DebianOs {
+    fn cleanup(&self, _stage: &Stage<'_>, left: &[Resource]) -> Result<()> {
+        boot_test::clean_up(&self.host, left)
     }
 }
 

@@ -165,6 +165,8 @@ mod tests {
     fn wishes(format: DiskFormat, compression: Compression) -> Wishes {
         Wishes {
             directory: "/srv/images".into(),
+            uri: String::new(),
+            pool: String::new(),
             format,
             compression,
             name: "web".to_owned(),

@@ -1,4 +1,4 @@
-//! LocalCloud: the cloud is a folder, for the target `local`.
+//! LocalCloud: the cloud is a folder or a libvirt storage pool, for the target `local`.
 //!
 //! A push makes one image file in the format asked for, and beside it its checksum, a libvirt
 //! domain that starts it, and a description. Each attempt takes over or clears away what an earlier
@@ -12,6 +12,7 @@ mod conversion;
 mod description;
 mod directory;
 mod domain;
+mod pool;
 mod product;
 mod push;
 mod teller;
@@ -28,6 +29,7 @@ use serde_json::json;
 
 use description::Description;
 use directory::ImageDirectory;
+use pool::PoolVolume;
 use product::{Claim, Product};
 use wishes::{Wishes, is_plain};
 
@@ -50,6 +52,9 @@ impl PushImageToProvider for LocalCloud {
     fn push_image_to_provider(&self, stage: &Stage<'_>) -> Result<()> {
         self.host.check_cancelled()?;
         let wishes = Wishes::of(stage)?;
+        if wishes.is_pool() {
+            return pool::push(&self.host, stage, &wishes);
+        }
         let product = Product {
             directory: wishes.directory.clone(),
             file: format!("{}.{}", wishes.name, wishes.format),
@@ -77,6 +82,9 @@ impl DeleteFromProvider for LocalCloud {
         let identifier = image.and_then(|identifier| identifier.as_text()).ok_or_else(|| {
             PluginError::user_fault("the image has no identifier on the provider")
         })?;
+        if let Some(place) = PoolVolume::parse(&identifier) {
+            return pool::delete(&self.host, &place);
+        }
         let Some(product) = product_at(&identifier) else {
             let message = format!("{identifier:?} is no image of LocalCloud's");
             return Err(PluginError::new(ErrorCode::NotFound, message));
@@ -108,7 +116,8 @@ impl Cleanup for LocalCloud {
     fn cleanup(&self, _stage: &Stage<'_>, left: &[Resource]) -> Result<()> {
         let mut first_error = Ok(());
         for resource in left {
-            let removed = remove_what_is_ours(resource).and_then(|()| self.host.removed(resource));
+            let removed =
+                self.remove_what_is_ours(resource).and_then(|()| self.host.removed(resource));
             first_error = first_error.and(removed);
         }
         first_error
@@ -148,13 +157,18 @@ impl LocalCloud {
             "local_start_command": image.start_command,
         });
         self.host.set_result("properties", &properties)?;
-        let used = json!({
-            "format": wishes.format.name(),
-            "compression": wishes.compression.name(),
-            "name": wishes.name,
-            "domain_type": wishes.domain_type.name(),
-        });
-        self.host.set_result("effective_parameters", &used)
+        self.host.set_result("effective_parameters", &wishes.effective())
+    }
+
+    fn remove_what_is_ours(&self, resource: &Resource) -> Result<()> {
+        if resource.kind == pool::KIND {
+            return pool::clean_up(&self.host, resource);
+        }
+        let product = Product::of_resource(resource)?;
+        match ImageDirectory::open_if_there(&product.directory)? {
+            Some(directory) => product.remove_ours(&directory),
+            None => Ok(()),
+        }
     }
 
     /// A failed push gives its room back at once. What that does not reach is cleanup's, so its own
@@ -173,14 +187,6 @@ fn product_at(identifier: &str) -> Option<Product> {
     let file = path.file_name()?.to_str().filter(|file| is_plain(file))?.to_owned();
     let directory = path.parent().filter(|folder| wishes::check_directory(folder).is_ok())?;
     Some(Product { directory: directory.to_owned(), file, token: String::new() })
-}
-
-fn remove_what_is_ours(resource: &Resource) -> Result<()> {
-    let product = Product::of_resource(resource)?;
-    match ImageDirectory::open_if_there(&product.directory)? {
-        Some(directory) => product.remove_ours(&directory),
-        None => Ok(()),
-    }
 }
 
 imagefactory_plugin_sdk::export_cloud_plugin!(LocalCloud);

@@ -1,6 +1,7 @@
 //! What is asked for: the provider's definition, and the parameters that override it.
 //!
-//! A provider is a folder: `{"directory": "/srv/images", "format": "qcow2", …}`, or its path alone.
+//! A provider is a folder: `{"directory": "/srv/images", "format": "qcow2", …}`, or its path alone;
+//! or a storage pool: `{"libvirt": "qemu:///system", "pool": "default", …}`.
 //! All of it comes from a client; whatever becomes part of a path or of a command is checked here.
 
 use std::path::{Component, Path, PathBuf};
@@ -60,8 +61,12 @@ impl Virtualisation {
 /// One push, all defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wishes {
-    /// Absolute, without `.` and `..`.
+    /// Absolute, without `.` and `..`; empty where the provider is a pool.
     pub(crate) directory: PathBuf,
+    /// libvirt's address; empty where the provider is a folder.
+    pub(crate) uri: String,
+    /// Name of the storage pool there.
+    pub(crate) pool: String,
     /// Of the file to make.
     pub(crate) format: DiskFormat,
     /// One that the format has.
@@ -77,6 +82,8 @@ pub(crate) struct Wishes {
 #[serde(default)]
 struct Definition {
     directory: Option<PathBuf>,
+    libvirt: Option<String>,
+    pool: Option<String>,
     format: Option<String>,
     compression: Option<String>,
     name: Option<String>,
@@ -87,11 +94,8 @@ impl Wishes {
     /// Parameters before the provider's definition before the defaults.
     pub(crate) fn of(stage: &Stage<'_>) -> Result<Wishes> {
         let definition = definition(stage.provider().unwrap_or_default())?;
-        let directory = definition.directory.ok_or_else(|| {
-            PluginError::user_fault("the provider names no folder")
-                .hint(r#"give its path, or {"directory": "/srv/images"}"#)
-        })?;
-        check_directory(&directory)?;
+        let (directory, uri, pool) =
+            place(definition.directory, definition.libvirt, definition.pool)?;
         let wish = |key: &str, of_provider: Option<String>| {
             stage.text_parameter(key).map(|given| given.or(of_provider))
         };
@@ -113,7 +117,52 @@ impl Wishes {
         };
         let name = wish("name", definition.name)?.unwrap_or_else(|| stage.image_id().to_owned());
         check_name(&name)?;
-        Ok(Wishes { directory, format, compression, name, domain_type })
+        Ok(Wishes { directory, uri, pool, format, compression, name, domain_type })
+    }
+}
+
+impl Wishes {
+    /// Is the provider a storage pool of libvirt's?
+    pub(crate) fn is_pool(&self) -> bool {
+        !self.uri.is_empty()
+    }
+
+    /// What was used of what can be asked for.
+    pub(crate) fn effective(&self) -> serde_json::Value {
+        serde_json::json!({
+            "format": self.format.name(),
+            "compression": self.compression.name(),
+            "name": self.name,
+            "domain_type": self.domain_type.name(),
+        })
+    }
+}
+
+/// A folder, or a pool and where its libvirt is: one of them.
+fn place(
+    directory: Option<PathBuf>,
+    libvirt: Option<String>,
+    pool: Option<String>,
+) -> Result<(PathBuf, String, String)> {
+    match (directory, libvirt) {
+        (Some(directory), None) => {
+            check_directory(&directory)?;
+            Ok((directory, String::new(), String::new()))
+        }
+        (None, Some(uri)) => {
+            let pool = pool.unwrap_or_else(|| "default".to_owned());
+            if !uri.contains("://") || uri.contains(['#', ' ', '\n']) || !is_plain(&pool) {
+                let message = format!("{uri:?} and {pool:?} name no libvirt and pool");
+                return Err(PluginError::user_fault(message)
+                    .hint(r#"write {"libvirt": "qemu:///system", "pool": "default"}"#));
+            }
+            Ok((PathBuf::new(), uri, pool))
+        }
+        (Some(_), Some(_)) => Err(PluginError::user_fault(
+            "the provider names a folder and a libvirt; it can be one of them",
+        )),
+        (None, None) => Err(PluginError::user_fault("the provider names no folder and no libvirt")
+            .hint(r#"give its path, {"directory": "/srv/images"}, or {"libvirt": "qemu:///system", "pool": "default"}"#)),
     }
 }
 

@@ -50,7 +50,8 @@ async fn a_debian_12_image_is_built_without_root_boots_and_is_the_same_each_time
     assert!(booted.icicle.as_deref().is_some_and(|icicle| icicle.contains("less-")));
     let artifacts = factory.dispatcher.store().artifacts(booted.id).await.unwrap();
     let names: Vec<_> = artifacts.iter().map(|artifact| artifact.name.as_str()).collect();
-    assert_eq!(names, ["sbom.cdx.json", "sbom.spdx.json", "serial-bios.log"]);
+    let expected = ["sbom.cdx.json", "sbom.spdx.json", "screenshot-bios.png", "serial-bios.log"];
+    assert_eq!(names, expected);
 
     let again = build(
         &factory,

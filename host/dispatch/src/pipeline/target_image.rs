@@ -21,6 +21,10 @@ use crate::stages::outcome::RecordedOutput;
 /// A derived image may grow by so much (packages of an agent) beyond its parent.
 const GROWTH_BYTES: u64 = 64 << 20;
 
+/// Formats of what a machine can start. A target may make something else of an image: a tar of a
+/// container.
+const DISKS: [&str; 7] = ["raw", "qcow2", "vmdk", "vhd", "vpc", "vhdx", "vdi"];
+
 impl Engine {
     pub(super) async fn build_target_image(
         &self,
@@ -109,12 +113,20 @@ impl Engine {
             current = transformed.output.or(current);
         }
         let parameters = parameters(&context.image);
-        let bootable = current.as_ref().map_or(&parent_body, |output| &output.path);
         if build.os_plugin.can(Operation::VerifyImage)
             && parameter_is_true(&parameters, "boot_test")
         {
-            let verified = self.verify(context, &build, bootable, 85..99).await?;
-            step.properties.extend(verified);
+            let of_parent = parent.body.as_ref().map_or("raw", |body| body.format.as_str());
+            let (file, format) = match &current {
+                Some(output) => (&output.path, output.format.as_str()),
+                None => (&parent_body, of_parent),
+            };
+            if DISKS.contains(&format) {
+                let verified = self.verify(context, &build, file, 85..99).await?;
+                step.properties.extend(verified);
+            } else {
+                context.log.note(&format!("no boot test: {format} is no disk that could boot"));
+            }
         }
         step.body = Some(match &current {
             Some(output) => self.take_body(context.image.id, output).await?,

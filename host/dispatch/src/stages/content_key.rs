@@ -11,7 +11,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// Parameters that say how an order is handled and do not change what is built.
-const ABOUT_THE_ORDER: [&str; 4] = ["callbacks", "fresh", "boot_test", "snapshot"];
+const ABOUT_THE_ORDER: [&str; 3] = ["callbacks", "fresh", "snapshot"];
+
+/// What begins so says how a finished image is proven to work, and changes nothing of it.
+const ABOUT_THE_PROOF: &str = "boot_";
 
 /// What the content of a base image depends on.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub(crate) fn content_key(inputs: &ContentInputs<'_>, template: &Template) -> Op
     let parameters: Map<String, Value> = inputs
         .parameters
         .iter()
-        .filter(|(name, _)| !ABOUT_THE_ORDER.contains(&name.as_str()))
+        .filter(|(name, _)| !ABOUT_THE_ORDER.contains(&name.as_str()) && !is_about_the_proof(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     // serde_json keeps object keys sorted, so equal documents are equal texts.
@@ -56,6 +59,11 @@ pub(crate) fn content_key(inputs: &ContentInputs<'_>, template: &Template) -> Op
     });
     let digest = Sha256::digest(document.to_string().as_bytes());
     Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Does this parameter say how an image is proven (`boot_test`, `boot_firmware`)?
+pub(crate) fn is_about_the_proof(name: &str) -> bool {
+    name.starts_with(ABOUT_THE_PROOF)
 }
 
 fn has_commands(template: &Template) -> bool {

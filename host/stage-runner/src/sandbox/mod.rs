@@ -7,6 +7,7 @@
 //! in the `SandboxReport`, and is fatal where the host asked for a strict sandbox.
 
 pub mod identity;
+pub mod kvm;
 pub mod landlock;
 pub mod limits;
 pub mod mounts;

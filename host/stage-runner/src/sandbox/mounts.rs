@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::PathBuf;
 
@@ -19,11 +19,11 @@ use super::profiles::{Layers, View};
 use super::root_view;
 use crate::error::RunnerError;
 
-/// Arranges what can be seen.
+/// Arranges what can be seen. `kvm`: a node that the warden has made for the minimal root.
 pub fn arrange(
-    layers: &Layers,
-    order: &SandboxOrder,
+    (layers, order): (&Layers, &SandboxOrder),
     walls: Walls,
+    kvm: Option<OwnedFd>,
     report: &mut SandboxReport,
 ) -> Result<(), RunnerError> {
     if !walls.processes_and_mounts {
@@ -41,7 +41,7 @@ pub fn arrange(
             own_proc(report);
             open_kvm(layers.identity, report)?;
         }
-        View::Minimal => root_view::enter(order, report)?,
+        View::Minimal => root_view::enter(order, kvm, report)?,
     }
     if walls.network {
         loopback_up(report);

@@ -4,7 +4,8 @@
 //!              ids            sees            capabilities   landlock  seccomp
 //! cloud        stage's        host's files    none           yes       confined
 //! os-vm        stage's        + /dev/kvm      none           yes       confined
-//! os-userns    mapped range   minimal root    of its ns      no        builder
+//! os-userns    mapped range   minimal root,   of its ns      no        builder
+//!                             /dev/kvm
 //! os-root      root           host's files    listed         no        builder
 //! none         daemon's       host's files    daemon's       no        none
 //! ```

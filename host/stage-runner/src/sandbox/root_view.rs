@@ -3,7 +3,7 @@
 //! Everything that is to be seen is first taken as a detached copy of its mount; then an empty
 //! tmpfs becomes the root and the copies are put into it. /usr, parts of /etc and what the order
 //! lists as read-only cannot be written; what it lists as writable can; /dev has the harmless
-//! devices; /proc is the namespace's own; /tmp is memory.
+//! devices and /dev/kvm; /proc is the namespace's own; /tmp is memory.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
+use super::kvm;
 use super::mounts::no_proc;
 use crate::error::RunnerError;
 
@@ -79,10 +80,18 @@ pub(super) struct Copy {
 }
 
 /// Makes the minimal root this process's root.
-pub fn enter(order: &SandboxOrder, report: &mut SandboxReport) -> Result<(), RunnerError> {
+pub fn enter(
+    order: &SandboxOrder,
+    kvm: Option<OwnedFd>,
+    report: &mut SandboxReport,
+) -> Result<(), RunnerError> {
     let here = std::env::current_dir().ok();
-    let copies = take_copies(order)?;
-    build(&copies, report).map_err(|error| RunnerError::layer("cannot build the root", error))?;
+    let mut copies = take_copies(order)?;
+    if kvm.is_none() {
+        copies.extend(take_existing(Path::new(kvm::DEVICE), false)?);
+    }
+    build(&copies, kvm, report)
+        .map_err(|error| RunnerError::layer("cannot build the root", error))?;
     // A working folder that is not shown any more is replaced by the root.
     if here.is_none_or(|here| std::env::set_current_dir(here).is_err())
         && let Err(error) = std::env::set_current_dir("/")
@@ -172,7 +181,7 @@ fn set_attributes(tree: &OwnedFd, attributes: u64) -> Result<(), Errno> {
     }
 }
 
-fn build(copies: &[Copy], report: &mut SandboxReport) -> io::Result<()> {
+fn build(copies: &[Copy], kvm: Option<OwnedFd>, report: &mut SandboxReport) -> io::Result<()> {
     let nothing_special = MountFlags::NOSUID | MountFlags::NODEV;
     let options = Some(c"mode=755,size=16m");
     rustix::mount::mount("tmpfs", BUILDING_SITE, "tmpfs", nothing_special, options)?;
@@ -193,6 +202,9 @@ fn build(copies: &[Copy], report: &mut SandboxReport) -> io::Result<()> {
         place(copy, root.as_fd())?;
     }
     furnish_dev(&inside("dev"), report)?;
+    if let Some(node) = kvm {
+        kvm::place(node, &inside("dev"), &inside("mnt"), report);
+    }
     std::os::unix::fs::symlink("/proc/self/mounts", inside("etc/mtab"))?;
     rustix::process::chdir(BUILDING_SITE)?;
     rustix::process::pivot_root(".", ".")?;
