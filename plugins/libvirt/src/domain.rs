@@ -16,7 +16,7 @@ pub fn domain_xml(machine: &MachineOrder) -> String {
          <memory unit='MiB'>{memory}</memory><vcpu>{processors}</vcpu>\
          <os{firmware}><type arch='x86_64' machine='q35'>hvm</type><boot dev='hd'/></os>\
          <features><acpi/><apic/></features><cpu mode='{cpu}'/><clock offset='utc'/>\
-         <on_poweroff>preserve</on_poweroff><on_reboot>preserve</on_reboot>\
+         <on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot>\
          <on_crash>preserve</on_crash><devices>\
          <disk type='volume' device='disk'><driver name='qemu' type='{format}' cache='unsafe'/>\
          <source pool='{pool}' volume='{volume}'/><target dev='vda' bus='virtio'/></disk>\

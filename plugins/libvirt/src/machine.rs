@@ -24,14 +24,14 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Starts it, answers questions until the input ends, ends it.
 pub fn boot(
-    connection: &Connect,
+    (uri, connection): (&str, &Connect),
     machine: &MachineOrder,
     questions: &mut impl BufRead,
 ) -> Result<(), Failure> {
     let refused = |error: Error| Failure::of("cannot start the machine", &error);
     let flags = VIR_DOMAIN_START_AUTODESTROY | VIR_DOMAIN_START_PAUSED;
     let domain = connection.create_domain_xml(&domain_xml(machine), flags).map_err(refused)?;
-    let talked = listen(connection, &domain, &machine.serial).and_then(|()| {
+    let talked = listen(uri, machine).and_then(|()| {
         domain.resume().map_err(refused)?;
         answer(&Answer::Started);
         converse(connection, &domain, questions)
@@ -41,15 +41,21 @@ pub fn boot(
     talked
 }
 
-/// Writes the serial console into the file, in a thread that ends with the machine.
-fn listen(connection: &Connect, domain: &Domain, serial: &Path) -> Result<(), Failure> {
+/// Writes the serial console into the file, in a thread that ends with the machine. Over a
+/// connection of its own: on a common one, who waits for the console keeps others waiting.
+fn listen(uri: &str, machine: &MachineOrder) -> Result<(), Failure> {
+    let serial = &machine.serial;
     let unwritable = |error| Failure::failed(format!("{}: {error}", serial.display()));
     let mut file = File::options().create(true).append(true).open(serial).map_err(unwritable)?;
-    let (connection, domain) = (connection.clone(), domain.clone());
+    let (uri, name) = (uri.to_owned(), machine.name.clone());
     let (opened, is_open) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let stream = Stream::new(&connection, 0)
-            .and_then(|stream| domain.open_console(None, &stream, 0).map(|()| stream));
+        let stream = Connect::open(Some(&uri)).and_then(|connection| {
+            let domain = connection.lookup_domain_by_name(&name)?;
+            let stream = Stream::new(&connection, 0)?;
+            domain.open_console(None, &stream, 0)?;
+            Ok(stream)
+        });
         let stream = match stream {
             Ok(stream) => stream,
             Err(error) => {

@@ -56,7 +56,7 @@ fn serve(request: Request, stdin: &mut impl BufRead) -> Result<(), Failure> {
             volume::delete(&connection, &pool, &volume)?;
             answer(&Answer::Volume { facts: None });
         }
-        Request::Boot { machine, .. } => machine::boot(&connection, &machine, stdin)?,
+        Request::Boot { uri, machine } => machine::boot((&uri, &connection), &machine, stdin)?,
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn remember(host: &Host, record: Option<&Path>, trial: &Trial) {
 }
 
 fn tried(host: &Host, boot_id: String) -> Result<Trial> {
-    host.progress("boot", "Trying the accelerator kvm", 0, 100)?;
+    host.progress("accelerator", "Trying the accelerator kvm", 0, 1)?;
     let begin = Instant::now();
     let refused = Probe::new(host)?.run(host, Accelerator::Kvm)?;
     let seconds = begin.elapsed().as_secs_f32();

@@ -11,6 +11,8 @@ pub(crate) mod multi_user;
 mod probe_guest;
 mod qemu;
 mod qmp;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
