@@ -34,6 +34,11 @@ demo: deps ## Builds a Debian image from a template, boots it, and shows where i
 build: ## Builds host, command line and plugins
 	$(CARGO) build --workspace
 
+# A workspace of its own, and the only thing here that needs libvirt-dev.
+.PHONY: libvirt
+libvirt: ## Builds imagefactory-libvirt, which plugins ask for libvirt (needs libvirt-dev)
+	$(CARGO) build --quiet --release --manifest-path plugins/libvirt/Cargo.toml --target-dir target/libvirt
+
 .PHONY: release
 release: ## The same, as it is installed
 	$(CARGO) build --workspace --release
@@ -80,6 +85,9 @@ install: ## Installs a release build below DESTDIR and PREFIX
 	$(INSTALL) -m 0755 $(BUILT)/imagefactory $(DESTDIR)$(PREFIX)/bin/
 	$(INSTALL) -m 0755 $(BUILT)/imagefactoryd $(DESTDIR)$(PREFIX)/sbin/
 	$(INSTALL) -m 0755 $(BUILT)/imagefactory-stage-runner $(DESTDIR)$(LIBEXECDIR)/imagefactory/
+	if [ -x target/libvirt/release/imagefactory-libvirt ]; then \
+	    $(INSTALL) -m 0755 target/libvirt/release/imagefactory-libvirt $(DESTDIR)$(LIBEXECDIR)/imagefactory/; \
+	fi
 	for plugin in $(PLUGINS); do \
 	    id=$${plugin%%:*}; crate=$${plugin##*:}; \
 	    $(INSTALL) -m 0644 plugin-manifests/$$id.json $(DESTDIR)$(LIBDIR)/imagefactory/plugins.d/ && \

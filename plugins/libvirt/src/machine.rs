@@ -1,8 +1,8 @@
 //! A machine that lives as long as the conversation about it.
 //!
-//! libvirt destroys it when the connection ends, however that happens (VIR_DOMAIN_START_AUTODESTROY).
-//! It is started halted, its serial console is opened, and only then it goes on: so not a byte of
-//! what it says is missed.
+//! libvirt destroys it when the connection ends, however that happens (AUTODESTROY). It is started
+//! halted, its serial console is opened, and only then it goes on: so not a byte of what it says is
+//! missed.
 
 use std::fs::File;
 use std::io::{BufRead, Write};

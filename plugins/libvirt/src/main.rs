@@ -1,7 +1,7 @@
 //! `imagefactory-libvirt`: volumes and machines of libvirt, for plugins.
 //!
-//! A program of its own, so that no plugin and no part of the host needs libvirt's library: who does
-//! not use libvirt need not install it. It is asked by one JSON document on standard input and
+//! A program of its own, so that no plugin and no part of the host needs libvirt's library: who
+//! does not use libvirt need not install it. It is asked by one JSON document on standard input and
 //! answers on standard output, one document a line (`conversation.rs`). It decides nothing: names,
 //! formats and what is kept are the plugin's. Read on: [`volume`], then [`machine`].
 

@@ -1,4 +1,4 @@
-//! libvirt for plugins: volumes of a pool, and machines, asked of the program `imagefactory-libvirt`.
+//! libvirt for plugins: volumes of a pool, and machines, by the program `imagefactory-libvirt`.
 //!
 //! Plugins link nothing of libvirt (docs/decisions); they start a program of ours that does, and
 //! talk to it in lines of JSON. A stage that is cancelled ends the program, and with it whatever

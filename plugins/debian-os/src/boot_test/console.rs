@@ -1,7 +1,8 @@
 //! What the guest says on its serial console, and what that means.
 //!
 //! Booted is an image whose console shows a login prompt and that multi-user.target was reached, by
-//! systemd's own word or by that of our unit ([`multi_user`](super::multi_user)). A guest may write whatever it likes, so what is read of it is bounded.
+//! systemd's own word or by that of our unit ([`multi_user`](super::multi_user)). A guest
+//! may write whatever it likes, so what is read of it is bounded.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -136,7 +137,7 @@ fn is_prompt(line: &str) -> bool {
     line.split_whitespace().nth(1) == Some("login:")
 }
 
-/// "Reached target Multi-User System." (Debian 11), "… multi-user.target - Multi-User System." (12).
+/// "Reached target Multi-User System." (Debian 11), "… multi-user.target - Multi-User …" (12).
 fn reached_multi_user(plain: &str) -> bool {
     let mut lines = plain.lines().filter(|line| line.contains("Reached target "));
     plain.contains(multi_user::LINE)
