@@ -62,6 +62,11 @@ impl Request {
         }
     }
 
+    /// Where it goes.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Request {
