@@ -14,7 +14,8 @@ FUZZ_S     ?= 30
 VERSION     = 2.0.0
 
 # id of the manifest:name of the crate
-PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud OVACloud:ova_cloud
+PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud OVACloud:ova_cloud \
+    DockerCloud:docker_cloud
 
 .PHONY: help
 help: ## What can be made
@@ -63,17 +64,21 @@ lint: ## Formatting and clippy, warnings are errors
 test-build:
 	$(CARGO) build --workspace --all-targets --quiet
 
+.PHONY: clouds
+clouds: deps ## The real cloud servers that the tests push to (Debian packages)
+	tests/clouds/install-servers
+
 .PHONY: clients
 clients: deps ## The Python environment of the tests' schemathesis, in target/clients
 	tests/clients/make-venv >/dev/null
 
 .PHONY: test
-test: deps lint test-build clients ## All tests that CI runs
+test: deps lint test-build clients clouds ## All tests that CI runs
 	IMAGEFACTORY_TEST_PREBUILT=1 tests/run.sh
 	tests/fuzz/run.sh $(FUZZ_S)
 
 .PHONY: test-long
-test-long: deps lint test-build clients ## The full counts: kill tests, ten-minute fuzzing
+test-long: deps lint test-build clients clouds ## The full counts: kill tests, ten-minute fuzzing
 	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 tests/run.sh
 	tests/fuzz/run.sh 600
 
