@@ -50,5 +50,8 @@ pub mod kill_driver;
 /// A proxy that cuts, delays and spoils what goes to a real server.
 pub mod faulty_proxy;
 
+/// A container registry to the letter of its specification.
+pub mod strict_registry;
+
 /// Disks that are full or broken.
 pub mod faulty_disk;
