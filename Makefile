@@ -58,6 +58,8 @@ BUILT ?= target/release
 lint: ## Formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) fmt --check --manifest-path plugins/libvirt/Cargo.toml
+	$(CARGO) clippy --manifest-path plugins/libvirt/Cargo.toml --target-dir target/libvirt --all-targets --quiet -- -D warnings
 
 # With all targets, so that the test build has the same features and nothing is compiled twice.
 .PHONY: test-build
@@ -80,6 +82,8 @@ test: deps lint test-build clients clouds ## All tests that CI runs
 .PHONY: test-long
 test-long: deps lint test-build clients clouds ## The full counts: kill tests, ten-minute fuzzing
 	IMAGEFACTORY_TEST_PREBUILT=1 IMAGEFACTORY_TEST_LONG=1 tests/run.sh
+	$(MAKE) --no-print-directory plugins.d BUILT=target/debug
+	tests/examples.sh target/debug
 	tests/fuzz/run.sh 600
 
 .PHONY: install

@@ -130,3 +130,6 @@ imagefactory_plugin_sdk::export_os_plugin!(DebianOs);
 #[cfg(test)]
 #[path = "../../../plugin-sdk/tests/fake_host/mod.rs"]
 mod fake_host;
+#[cfg(test)]
+#[path = "../../libvirt/tests/libvirt_server/mod.rs"]
+mod libvirt_server;

@@ -195,4 +195,7 @@ imagefactory_plugin_sdk::export_cloud_plugin!(LocalCloud);
 #[path = "../../../plugin-sdk/tests/fake_host/mod.rs"]
 mod fake_host;
 #[cfg(test)]
+#[path = "../../libvirt/tests/libvirt_server/mod.rs"]
+mod libvirt_server;
+#[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use imagefactory_plugin_sdk::abi::*;
 use crate::LocalCloud;
 use crate::fake_host::check_manifest;
 use crate::fake_host::{FakeHost, PluginInstance, StageTexts};
+use crate::libvirt_server::{self, LibvirtServer};
 
 const STAGE: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER_STAGE: &str = "99999999-2222-4333-8444-555555555555";
@@ -249,4 +250,53 @@ fn parameters_come_before_the_provider_and_the_provider_before_the_defaults() {
     assert!(place.images().join("mine.raw").exists(), "{:?}", place.files());
     let used = place.host.result("effective_parameters").unwrap();
     assert_eq!(used, r#"{"compression":"none","domain_type":"kvm","format":"raw","name":"mine"}"#);
+}
+
+#[test]
+fn a_pool_takes_images_keeps_those_of_others_and_gives_ours_back() {
+    let server = LibvirtServer::start();
+    let place = Place::new();
+    let program = format!("{:?}", libvirt_server::program().display().to_string());
+    place.host.record().config.insert("libvirt_program".to_owned(), program);
+    let work = place.folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    place.host.record().paths.insert(IMGF_PATH_WORK_DIR, work.to_str().unwrap().to_owned());
+    let stage = |name: &str| StageTexts {
+        provider: Some(format!(r#"{{"libvirt":"{}","pool":"default"}}"#, server.uri())),
+        ..place.stage(&format!(r#"{{"name":"{name}","format":"qcow2","domain_type":"qemu"}}"#))
+    };
+    assert_eq!(place.push(&stage("web")), IMGF_OK, "{:?}", place.host.record().errors);
+    assert_eq!(server.volumes(), ["web.qcow2"]);
+    let pushed = server.pool_folder().join("web.qcow2");
+    let target = place.folder.path().join("target.raw");
+    let same = ["compare", "-f", "raw", "-F", "qcow2"];
+    let mut compare = std::process::Command::new("qemu-img");
+    let compared = compare.args(same).arg(&target).arg(&pushed).output().unwrap();
+    assert!(compared.status.success(), "the volume's disk is the target image's");
+    let identifier = place.host.result("identifier_on_provider").unwrap();
+    assert_eq!(identifier, format!("\"{}#default/web.qcow2\"", server.uri()));
+    let domain = place.host.record().artifacts[0].2.clone();
+    server.virsh(&["define", &domain]); // libvirt takes it
+    server.virsh(&["undefine", "web"]);
+
+    // Another stage must not touch it; the same one makes it anew.
+    assert_eq!(place.push(&stage("web")), IMGF_OK, "an attempt after a crash");
+    let theirs = Place::new();
+    let program = format!("{:?}", libvirt_server::program().display().to_string());
+    theirs.host.record().config.insert("libvirt_program".to_owned(), program);
+    theirs.host.record().paths.insert(IMGF_PATH_WORK_DIR, work.to_str().unwrap().to_owned());
+    assert_eq!(theirs.push(&stage("web")), IMGF_E_ALREADY_EXISTS);
+    let error = theirs.host.the_error();
+    assert!(error.message.contains("'default' has a volume 'web.qcow2'"), "{}", error.message);
+    assert_eq!(server.volumes(), ["web.qcow2"]);
+
+    let identifier = identifier.trim_matches('"').to_owned();
+    assert_eq!(place.delete(Path::new(&identifier), None), IMGF_OK);
+    assert_eq!(server.volumes(), Vec::<String>::new());
+    assert_eq!(place.delete(Path::new(&identifier), None), IMGF_OK, "gone already");
+
+    // What a push that was killed left is taken away by cleanup.
+    assert_eq!(place.push(&stage("late")), IMGF_OK);
+    assert_eq!(place.clean_up(), IMGF_OK);
+    assert_eq!(server.volumes(), Vec::<String>::new());
 }

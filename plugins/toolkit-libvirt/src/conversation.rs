@@ -46,6 +46,8 @@ impl Conversation {
     /// Starts the program and asks.
     pub(crate) fn begin(host: &Host, program: &Path, request: &Value) -> Result<Conversation> {
         let spawned = Command::new(program)
+            // libvirt's library wants a home to look for settings in; a stage's user has none.
+            .env("HOME", host.work_dir()?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

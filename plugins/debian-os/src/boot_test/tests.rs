@@ -6,6 +6,7 @@ use imagefactory_plugin_sdk::abi::*;
 use super::multi_user;
 use crate::DebianOs;
 use crate::fake_host::{FakeHost, PluginInstance, StageTexts};
+use crate::libvirt_server::{self, LibvirtServer};
 
 const BOOT_SECTOR_BYTES: usize = 512;
 
@@ -74,6 +75,12 @@ impl Place {
     }
 
     fn verify(&self, parameters: &str, accelerator: &str) -> Tried {
+        let accelerator = format!("\"{accelerator}\"");
+        self.verify_with(parameters, &[("boot_accelerator", &accelerator)])
+    }
+
+    /// With these settings, as JSON.
+    fn verify_with(&self, parameters: &str, settings: &[(&str, &str)]) -> Tried {
         let host = FakeHost::new();
         for (kind, name) in [
             (IMGF_PATH_INPUT_IMAGE, "image.raw"),
@@ -83,8 +90,9 @@ impl Place {
             let path = self.folder.path().join(name);
             host.record().paths.insert(kind, path.to_str().unwrap().to_owned());
         }
-        let accelerator = format!("\"{accelerator}\"");
-        host.record().config.insert("boot_accelerator".to_owned(), accelerator);
+        for (name, value) in settings {
+            host.record().config.insert((*name).to_owned(), (*value).to_owned());
+        }
         let plugin = imagefactory_plugin_sdk::os_plugin!(DebianOs);
         let instance = PluginInstance::create(plugin, &host).unwrap();
         let verify: &imgf_os_verify_v1 = instance.table(IMGF_IFACE_OS_VERIFY_V1).unwrap();
@@ -173,4 +181,39 @@ fn the_accelerator_is_tried_once_and_the_guest_runs_with_it() {
     let tried = |(phase, ..): &(String, u64, u64)| phase.as_str() == "accelerator";
     assert_eq!(first.host.record().progress.iter().any(tried), opens);
     assert!(!again.host.record().progress.iter().any(tried), "it was tried again");
+}
+
+#[test]
+fn libvirt_boots_a_copy_and_keeps_nothing_of_it() {
+    let server = LibvirtServer::start();
+    let quoted = |text: &str| format!("{text:?}");
+    let settings = [
+        ("boot_via", "\"libvirt\"".to_owned()),
+        ("boot_accelerator", "\"tcg\"".to_owned()),
+        ("libvirt_uri", quoted(&server.uri())),
+        ("libvirt_program", quoted(&libvirt_server::program().display().to_string())),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let text = format!("localhost login: \r\n{}\r\n", multi_user::LINE);
+    let place = Place::of(&guest_that_says(&text, Then::Waits));
+    let tried = place.verify_with("{}", &settings);
+    assert_eq!(tried.status, IMGF_OK, "{:?}", tried.host.record().errors);
+    let proof = tried.host.result("verified").unwrap();
+    assert!(proof.contains("bios, libvirt, tcg"), "{proof}");
+    assert_eq!(tried.artifacts(), ["screenshot-bios.png", "serial-bios.log"]);
+    check_nothing_left(&server, &tried);
+
+    let panic = guest_that_says("[ 1.0] Kernel panic - not syncing", Then::Waits);
+    let tried = Place::of(&panic).verify_with("{}", &settings);
+    assert!(tried.host.the_error().message.contains("'Kernel panic'"));
+    check_nothing_left(&server, &tried);
+}
+
+fn check_nothing_left(server: &LibvirtServer, tried: &Tried) {
+    assert_eq!(server.volumes(), Vec::<String>::new());
+    assert_eq!(server.virsh(&["list", "--all", "--name"]).trim(), "");
+    let journal = &tried.host.record().journal;
+    let events: Vec<u32> = journal.iter().map(|entry| entry.event).collect();
+    let whole = [IMGF_JOURNAL_WILL_CREATE, IMGF_JOURNAL_CREATED, IMGF_JOURNAL_REMOVED];
+    assert_eq!(events, whole, "{journal:?}");
 }
