@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds and boots every template of docs/examples (or those named after the folder of the built
-# programs), with BIOS and UEFI, by the command line. Part of `make test-long`. The mirror comes from
-# this machine's apt; everything lies in one temporary folder, which goes away at the end.
+# programs), with BIOS and UEFI, by the command line. Part of `make test-long`. The mirror comes
+# from this machine's apt; everything lies in one temporary folder, which goes away at the end.
 set -eu
 
 built=$(cd "${1:?the folder of the built programs}" && pwd)
