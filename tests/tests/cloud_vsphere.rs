@@ -24,10 +24,7 @@ const PROVIDER: &str = "/imagefactory/provider_images";
 fn factory() -> Daemon {
     // A host that is not there is given up soon, not after minutes.
     let soon = json!({"VSphereCloud": {"http": {"retry_for_s": 2, "connect_timeout_s": 5}}});
-    Setup::default()
-        .plugin("VSphereCloud", "vsphere_cloud")
-        .with("plugin_settings", soon)
-        .start()
+    Setup::default().plugin("VSphereCloud", "vsphere_cloud").with("plugin_settings", soon).start()
 }
 
 fn order(vcenter: &Vcenter, parameters: Value) -> Value {
