@@ -119,6 +119,11 @@ impl PackageWatch {
         PackageWatch { percent, steps: 0, done: 0, fault: None }
     }
 
+    /// From here on lines fill these percentages; the number of packages, if it was told, holds.
+    pub(crate) fn fill(&mut self, percent: std::ops::Range<u64>) {
+        (self.percent, self.done) = (percent, 0);
+    }
+
     /// Looks at a line.
     pub(crate) fn see(&mut self, host: &Host, line: &str) -> Result<()> {
         if let Some(found) = fault(line)

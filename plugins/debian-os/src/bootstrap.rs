@@ -101,13 +101,15 @@ fn bootstrap(host: &Host, plan: &Plan, root: &Path) -> Result<()> {
     }
     command.arg(plan.suite.codename).arg(root);
     command.args(plan.bootstrap_archives().iter().map(Archive::build_line));
-    let mut watch = PackageWatch::new(45..70);
+    let mut watch = PackageWatch::new(0..0);
     let ran = tool::run_watched(host, &mut command, &[], |line| {
-        watch.see(host, line)?;
-        match PHASES.iter().find(|(words, ..)| line.contains(words)) {
-            Some((_, message, percent)) => host.progress("bootstrap", message, *percent, 100),
-            None => Ok(()),
-        }
+        let Some(at) = PHASES.iter().position(|(words, ..)| line.contains(words)) else {
+            return watch.see(host, line);
+        };
+        let (_, message, begin) = PHASES[at];
+        let end = PHASES.get(at + 1).map_or(begin, |(.., next)| *next);
+        watch.fill(begin..end);
+        host.progress("bootstrap", message, begin, 100)
     });
     ran.map_err(|error| watch.explain(error.while_doing("bootstrapping")))
 }

@@ -5,6 +5,7 @@
 //! no mount on the host. Read on in the order of a build:
 //!
 //! - [`plan`], [`suites`], [`archive`], [`packages`], [`mirrors`]: what is built, and from where
+//! - [`probe`]: can it be built here?
 //! - [`inputs`], [`fetch`], [`medium`]: what lies outside, and its digests
 //! - [`bootstrap`], [`tree_cache`], [`customisation`], [`finishing`], [`times`]: the root tree;
 //!   [`tree`] and [`apt`] work in it
@@ -32,6 +33,7 @@ mod medium;
 mod mirrors;
 mod packages;
 mod plan;
+mod probe;
 mod suites;
 mod target;
 mod times;
@@ -70,6 +72,7 @@ impl Plugin for DebianOs {
 impl OsPlugin for DebianOs {
     fn create_base_image(&self, stage: &Stage<'_>) -> Result<()> {
         let host = &self.host;
+        probe::check_ids()?;
         let mut plan = Plan::of(host, stage)?;
         medium::open(host, &mut plan)?;
         let root = host.work_dir()?.join("root");

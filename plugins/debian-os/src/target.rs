@@ -17,7 +17,7 @@ use crate::disk::{self, RootFileSystem};
 use crate::plan::Plan;
 use crate::times::Moment;
 use crate::tree::Tree;
-use crate::{apt, customisation, extraction, finishing, inventory, tree_cache};
+use crate::{apt, customisation, extraction, finishing, inventory, probe, tree_cache};
 
 /// Makes the stage's output image.
 pub(crate) fn create(host: &Host, stage: &Stage<'_>, contents: &[TargetContent]) -> Result<()> {
@@ -29,6 +29,7 @@ pub(crate) fn create(host: &Host, stage: &Stage<'_>, contents: &[TargetContent])
         imagefactory_toolkit_disk::copy(&image, &File::create_new(&output)?)?;
         return host.progress("copy", "Done", 1, 1);
     }
+    probe::check_ids()?;
     let plan = Plan::of(host, stage)?;
     let root_partition = own_layout(&image)?;
     let ext4 = Ext4::open(&image, root_partition.offset_bytes).map_err(foreign)?;

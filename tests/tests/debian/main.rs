@@ -9,6 +9,11 @@
     reason = "a panic is how a test says that it failed"
 )]
 
+mod customised;
+mod refused;
+mod repository;
+mod sources;
+
 use imagefactory_dispatch::requests::{NewBaseImage, OrderOptions};
 use imagefactory_model::image::Image;
 use imagefactory_model::status::Status;
@@ -23,6 +28,15 @@ const BOOKWORM: &str = "<template><name>bookworm</name><os><name>Debian</name>\
     <packages><package name='less'/></packages>\
     <files><file name='/etc/motd'>made by a test</file></files>\
     <commands><command name='mark'>echo marked > /etc/marked</command></commands></template>";
+
+/// Is this the long run? Says so where it is not.
+fn is_long_run() -> bool {
+    let long = std::env::var_os("IMAGEFACTORY_TEST_LONG").is_some();
+    if !long {
+        eprintln!("skipped: IMAGEFACTORY_TEST_LONG=1 runs it");
+    }
+    long
+}
 
 async fn build(factory: &Factory, template: &str, parameters: Value) -> Image {
     let options = OrderOptions {
