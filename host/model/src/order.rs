@@ -19,8 +19,13 @@ pub enum OrderKind {
     Build,
     /// Make it on the provider by a snapshot, without a target image.
     Snapshot,
+    /// Take a finished disk image that lies in the store's staging folder.
+    Import,
     /// Remove it.
     Delete,
+    /// Remove what a failed cleanup left outside (`host/store`, `leftovers.rs`). It is about no
+    /// image: `image_id` repeats its own id, so that nothing done to an image touches it.
+    Cleanup,
 }
 
 impl OrderKind {
@@ -29,15 +34,28 @@ impl OrderKind {
         match self {
             OrderKind::Build => "build",
             OrderKind::Snapshot => "snapshot",
+            OrderKind::Import => "import",
             OrderKind::Delete => "delete",
+            OrderKind::Cleanup => "cleanup",
         }
     }
 
     /// The kind whose [`OrderKind::name`] this is.
     pub fn parse(text: &str) -> Option<OrderKind> {
-        [OrderKind::Build, OrderKind::Snapshot, OrderKind::Delete]
-            .into_iter()
-            .find(|kind| kind.name() == text)
+        [
+            OrderKind::Build,
+            OrderKind::Snapshot,
+            OrderKind::Import,
+            OrderKind::Delete,
+            OrderKind::Cleanup,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == text)
+    }
+
+    /// Does it make an image, which a deletion or a cancel ends?
+    pub fn makes_image(self) -> bool {
+        matches!(self, OrderKind::Build | OrderKind::Snapshot | OrderKind::Import)
     }
 }
 
@@ -59,6 +77,8 @@ pub struct Order {
     pub local: bool,
     /// What a deletion was told beside the image; empty for other orders.
     pub deletion: DeletionDetails,
+    /// The format of the file that is imported; none for other orders.
+    pub import_format: Option<String>,
     /// Somebody asked for it to end.
     pub cancel_requested: bool,
     /// Times that it was interrupted from outside in a row, without progress between.
@@ -80,6 +100,7 @@ impl Order {
             credentials: CredentialSource::None,
             local: false,
             deletion: DeletionDetails::default(),
+            import_format: None,
             cancel_requested: false,
             interruptions: 0,
             owner: None,

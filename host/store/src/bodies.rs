@@ -69,10 +69,44 @@ impl Bodies {
         }
     }
 
-    /// Copies a finished disk image from outside in; holes stay holes.
-    pub fn import(&self, source: &Path, image: Uuid, format: &str) -> Result<Body, StoreError> {
-        self.copy_in(source, image)?;
-        self.describe(image, format)
+    /// Copies a file of this machine into the staging folder; holes stay holes.
+    pub fn stage_copy(&self, source: &Path) -> Result<PathBuf, StoreError> {
+        let staged = self.layout.staging().join(format!("{}.upload", Uuid::new_v4()));
+        match self.copy_to(source, &staged) {
+            Ok(()) => Ok(staged),
+            Err(failure) => {
+                // The first error is the one that matters; staging is swept at the next start.
+                std::fs::remove_file(&staged).ok();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Gives a file of the staging folder to an order that is about to be recorded: durable there
+    /// before this returns, and nobody sweeps it while that order is open.
+    pub fn keep_staged(&self, staged: &Path, order: Uuid) -> Result<PathBuf, StoreError> {
+        let kept = self.layout.import(order);
+        open_file(staged)?.sync_all().map_err(|cause| StoreError::file("sync", staged, cause))?;
+        std::fs::rename(staged, &kept)
+            .map_err(|cause| StoreError::file("rename to", &kept, cause))?;
+        sync_folder(&self.layout.staging())?;
+        Ok(kept)
+    }
+
+    /// The file of an order becomes the body of its image. Can be repeated after a crash.
+    pub fn take_staged(&self, image: Uuid, order: Uuid, format: &str) -> Result<Body, StoreError> {
+        self.take(image, &self.layout.import(order), format)
+    }
+
+    /// Removes the file of an order that ended without taking it.
+    pub fn forget_staged(&self, order: Uuid) -> Result<(), StoreError> {
+        let kept = self.layout.import(order);
+        match std::fs::remove_file(&kept) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::file("remove", &kept, cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn copy_in(&self, source: &Path, image: Uuid) -> Result<(), StoreError> {

@@ -83,7 +83,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn file(doing: &'static str, path: &Path, cause: impl Into<std::io::Error>) -> Self {
+    /// `doing` ("read") with a file failed.
+    pub fn file(doing: &'static str, path: &Path, cause: impl Into<std::io::Error>) -> Self {
         StoreError::File { doing, path: path.to_owned(), cause: cause.into() }
     }
 

@@ -40,11 +40,11 @@ impl HalfWritten {
         Ok(HalfWritten { files })
     }
 
-    /// Removes those that are older than `age` and are not the sealed credentials of an open order;
-    /// `open` must have been read after the files were listed. Blocks.
+    /// Removes those that are older than `age` and are neither the sealed credentials nor the
+    /// import of an open order; `open` must have been read after the files were listed. Blocks.
     pub fn remove(&self, open: &[Uuid], age: Duration) -> Result<(), StoreError> {
         for path in &self.files {
-            let name = path.file_name().and_then(|name| name.to_str());
+            let name = path.file_stem().and_then(|name| name.to_str());
             let is_open = name
                 .and_then(|name| Uuid::parse_str(name).ok())
                 .is_some_and(|order| open.contains(&order));
@@ -94,6 +94,7 @@ mod tests {
         let (open, never_recorded, image) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
         let kept = [
             layout.vault().join(open.to_string()),
+            layout.import(open),
             layout.body(image),
             layout.meta(image),
             layout.root().join("vault.key"),
@@ -101,7 +102,8 @@ mod tests {
         let gone = [
             layout.vault().join(never_recorded.to_string()),
             layout.vault().join(format!(".{open}.0123")),
-            layout.staging().join(format!("{image}.import")),
+            layout.import(never_recorded),
+            layout.staging().join(format!("{image}.upload")),
             layout.root().join(format!(".{image}.meta.0123")),
             layout.root().join("plugins.described.new-17-0"),
         ];

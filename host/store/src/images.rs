@@ -15,7 +15,8 @@ use crate::StoreError;
 pub enum Submitted {
     /// Recorded, durably.
     Accepted,
-    /// The same request was accepted before under its `Idempotency-Key`: this is its image.
+    /// The same request was accepted before under its `Idempotency-Key`, or another deletion of the
+    /// image is open: this is the image.
     Replayed(Uuid),
 }
 
@@ -26,6 +27,8 @@ pub struct ImageEntry {
     pub id: Uuid,
     /// Its kind.
     pub kind: ImageKind,
+    /// Its place by age, to go on from (`ImageQuery::beyond`).
+    pub place: i64,
 }
 
 /// Which images to list; oldest first.
@@ -39,6 +42,8 @@ pub struct ImageQuery {
     pub status: Option<Status>,
     /// Only younger than this image (an unknown one: nothing).
     pub after: Option<Uuid>,
+    /// Only beyond this place: holds even where the image that had it is deleted meanwhile.
+    pub beyond: Option<i64>,
     /// At most so many.
     pub limit: Option<u32>,
 }

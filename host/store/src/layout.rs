@@ -8,7 +8,8 @@
 //!   artifacts/<uuid>/<name>       SBOM, serial log, screenshot, OVF
 //!   logs/<uuid>/<stage>.log       logs of builds
 //!   stages/<stage>/               what stages write before it is taken (dispatch makes these)
-//!   staging/                      imports in the making
+//!   staging/<uuid>.upload         files that arrive
+//!   staging/<order>.import        imports that were accepted
 //!   vault/  vault.key             sealed credentials of open orders
 //!   owners/<uuid>.lock            one for each process that works here
 //!   daemon.lock                   held by the one daemon
@@ -62,6 +63,11 @@ impl StoreLayout {
     /// Imports in the making.
     pub fn staging(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// The file that an order imports, once it was taken.
+    pub fn import(&self, order: Uuid) -> PathBuf {
+        self.staging().join(format!("{order}.import"))
     }
 
     /// Artefacts of all images.

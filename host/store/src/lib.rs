@@ -6,8 +6,8 @@
 //! `<uuid>.meta`), artefacts, logs, sealed credentials. What was promised is durable before a
 //! function returns.
 //!
-//! - [`images`], [`orders`], [`stages`], [`callbacks`], [`nonces`] are the records,
-//!   [`embedded`] keeps them in SQLite
+//! - [`images`], [`orders`], [`stages`], [`leftovers`], [`callbacks`], [`nonces`] are the records,
+//!   [`changes`] is their log, [`embedded`] keeps them in SQLite
 //! - [`layout`] knows the folders of a store
 //! - [`bodies`], [`sparse`], [`space`] care for image files, copied without filling their holes
 //! - [`artifacts`], [`logs`] are what else a stage leaves to read; [`meta`] is for scripts
@@ -18,11 +18,13 @@
 pub mod artifacts;
 pub mod bodies;
 pub mod callbacks;
+pub mod changes;
 pub mod embedded;
 mod error;
 pub mod half_written;
 pub mod images;
 pub mod layout;
+pub mod leftovers;
 pub mod logs;
 pub mod meta;
 pub mod nonces;
@@ -40,6 +42,8 @@ pub use error::StoreError;
 /// All records of a factory.
 pub trait ImageStore:
     images::Images
+    + changes::ChangeLog
+    + leftovers::Leftovers
     + orders::Orders
     + stages::Stages
     + callbacks::Callbacks
@@ -53,6 +57,8 @@ pub trait ImageStore:
 
 impl<S> ImageStore for S where
     S: images::Images
+        + changes::ChangeLog
+        + leftovers::Leftovers
         + orders::Orders
         + stages::Stages
         + callbacks::Callbacks

@@ -21,8 +21,8 @@ pub trait Orders {
     /// Marks the open orders of an image as to be cancelled; `true` if there were any.
     async fn request_cancel(&self, image: Uuid) -> Result<bool, StoreError>;
 
-    /// Has somebody (this process or another) asked for the order to end?
-    async fn is_cancel_requested(&self, order: Uuid) -> Result<bool, StoreError>;
+    /// The open orders that somebody (this process or another) asked to end.
+    async fn cancels_requested(&self) -> Result<Vec<Uuid>, StoreError>;
 
     /// Counts one interruption from outside (`Some`), or forgets them after progress (`None`).
     /// Returns how many there were in a row.

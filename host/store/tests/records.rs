@@ -13,9 +13,12 @@ use imagefactory_model::stage::{JournalEntry, JournalEvent};
 use imagefactory_model::status::Status;
 use imagefactory_store::StoreError;
 use imagefactory_store::callbacks::Callbacks;
+use imagefactory_store::changes::ChangeLog;
 use imagefactory_store::embedded::EmbeddedStore;
 use imagefactory_store::images::{ImageQuery, ImageStep, Images, Submitted};
+use imagefactory_store::leftovers::{Leftover, Leftovers};
 use imagefactory_store::nonces::Nonces;
+use imagefactory_store::orders::Orders;
 use imagefactory_store::space::Reservations;
 use imagefactory_store::stages::{AttemptEnd, StageState, Stages};
 use serde_json::json;
@@ -271,4 +274,125 @@ async fn nobody_else_may_read_the_records() {
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", entry.path().display());
     }
+}
+
+#[tokio::test]
+async fn every_change_of_every_process_is_in_the_log_in_order_and_without_gaps() {
+    let rig = Rig::new().await;
+    let other = EmbeddedStore::open(rig.folder.path()).await.unwrap();
+    let (base, _) = rig.base(&[]).await;
+    let target = Image::new_target(Some(base.id), None, "mock".into(), None);
+    let order = Order::new(target.id, OrderKind::Build);
+    let submission =
+        Submission { images: vec![target.clone()], orders: vec![order], idempotency: None };
+    other.submit(submission).await.unwrap();
+    rig.store.step(base.id, ImageStep::to(Status::Pending)).await.unwrap();
+    let progress = ImageStep { percent_complete: Some(7), ..ImageStep::default() };
+    other.step(base.id, progress).await.unwrap();
+    rig.store.step(base.id, ImageStep::to(Status::Complete)).await.unwrap_err();
+    rig.store.forget(base.id).await.unwrap();
+
+    let log = other.changes_after(0, 100).await.unwrap();
+    let seen: Vec<_> =
+        log.iter().map(|c| (c.seq, c.image_id, c.status_changed, c.document.is_some())).collect();
+    assert_eq!(
+        seen,
+        [
+            (1, base.id, true, true),
+            (2, target.id, true, true),
+            (3, base.id, true, true),
+            (4, base.id, false, true),
+            (5, base.id, false, false),
+            (6, target.id, false, false),
+        ]
+    );
+    assert!(log[2].document.as_ref().unwrap().contains("PENDING"));
+    assert!(!log[0].document.as_ref().unwrap().contains("<template/>"));
+    assert_eq!(rig.store.last_change().await.unwrap(), 6);
+    let touched = rig.store.touched_after(1, 1).await.unwrap();
+    assert_eq!((touched[0].image_id, touched[0].parent), (target.id, Some(base.id)));
+    assert_eq!(touched.len(), 1);
+}
+
+#[tokio::test]
+async fn the_log_of_changes_is_bounded_and_says_what_is_missing() {
+    let rig = Rig::new().await;
+    let images: Vec<Image> =
+        (0..5000).map(|_| Image::new_base("<template/>".into(), None)).collect();
+    for _ in 0..3 {
+        let images = images.iter().map(|image| Image { id: Uuid::new_v4(), ..image.clone() });
+        let images: Vec<Image> = images.collect();
+        let orders = vec![Order::new(images[0].id, OrderKind::Build)];
+        let submission = Submission { images, orders, idempotency: None };
+        rig.store.submit(submission).await.unwrap();
+    }
+    let last = rig.store.last_change().await.unwrap();
+    assert_eq!(last, 15_000);
+    let first = rig.store.touched_after(0, 1).await.unwrap()[0].seq;
+    assert!(first > 1, "nobody follows from there any more");
+    assert!((8192..8192 + 256).contains(&(last - first + 1)), "{first}");
+}
+
+#[tokio::test]
+async fn a_list_goes_on_from_a_place_whose_image_is_gone() {
+    let rig = Rig::new().await;
+    let (one, _) = rig.base(&[]).await;
+    let (two, _) = rig.base(&[]).await;
+    let first = ImageQuery { limit: Some(1), ..ImageQuery::default() };
+    let place = rig.store.list(first).await.unwrap()[0].place;
+    rig.store.forget(one.id).await.unwrap();
+    let query = ImageQuery { beyond: Some(place), ..ImageQuery::default() };
+    let rest: Vec<Uuid> =
+        rig.store.list(query).await.unwrap().iter().map(|entry| entry.id).collect();
+    assert_eq!(rest, [two.id]);
+}
+
+#[tokio::test]
+async fn the_journal_of_a_leftover_outlives_its_image() {
+    let rig = Rig::new().await;
+    let (image, order) = rig.base(&[]).await;
+    let stage = rig.store.begin_attempt(order.id, image.id, "push", "P").await.unwrap();
+    let entry = JournalEntry {
+        event: JournalEvent::Created,
+        scratch: false,
+        token: "t".into(),
+        kind: "volume".into(),
+        resource_id: None,
+        details: None,
+    };
+    rig.store.journal(stage.id, entry).await.unwrap();
+    let id = Uuid::new_v4();
+    let leftover = Leftover {
+        id,
+        image_id: image.id,
+        stage_id: stage.id,
+        step: "push".into(),
+        plugin_id: "P".into(),
+        target: Some("mock".into()),
+        provider: Some(json!({"region": 1})),
+        parameters: None,
+        scratch: false,
+        tries: 0,
+        due_at_ms: 5,
+        error: "no".into(),
+        given_up: false,
+        created_at: time::OffsetDateTime::UNIX_EPOCH,
+    };
+    let cleanup = Order { id, ..Order::new(id, OrderKind::Cleanup) };
+    assert!(rig.store.leave(leftover.clone(), cleanup.clone()).await.unwrap());
+    assert!(!rig.store.leave(leftover.clone(), cleanup).await.unwrap(), "once a stage");
+    rig.store.forget(image.id).await.unwrap();
+    rig.store.request_cancel(image.id).await.unwrap();
+    let rig = rig.reopened().await;
+    assert_eq!(rig.store.outstanding(stage.id).await.unwrap().len(), 1);
+    rig.store.leftover_tried(id, 9).await.unwrap();
+    rig.store.leftover_failed(id, "still no", true).await.unwrap();
+    let expected =
+        Leftover { tries: 1, due_at_ms: 9, error: "still no".into(), given_up: true, ..leftover };
+    assert_eq!(rig.store.leftovers().await.unwrap(), [expected]);
+    assert!(rig.store.cancels_requested().await.unwrap().is_empty(), "it is none of the image's");
+    assert!(rig.store.drop_leftover(id).await.unwrap());
+    assert!(!rig.store.drop_leftover(id).await.unwrap());
+    assert!(rig.store.outstanding(stage.id).await.unwrap().is_empty());
+    assert_eq!(rig.store.cancels_requested().await.unwrap(), [id]);
 }

@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use imagefactory_model::change::Change;
 use imagefactory_model::document;
 use imagefactory_model::image::{Body, Image, ImageKind, StatusDetail};
-use imagefactory_model::order::{IdempotencyKey, Order, Submission};
+use imagefactory_model::order::{IdempotencyKey, Order, OrderKind, Submission};
 use imagefactory_model::status::Status;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    Durability, EmbeddedStore, count_of, from_ms, json_of, json_text, now_ms, to_ms, uuid_of,
-    uuid_or_none,
+    Durability, EmbeddedStore, changes, count_of, from_ms, json_of, json_text, now_ms, to_ms,
+    uuid_of, uuid_or_none,
 };
 use crate::StoreError;
 use crate::images::{ImageEntry, ImageQuery, ImageStep, Images, Revision, Submitted};
@@ -39,8 +39,12 @@ impl Images for EmbeddedStore {
                     {
                         return Ok(Submitted::Replayed(earlier));
                     }
+                    if let Some(deleted) = deleted_already(connection, &submission.orders).await? {
+                        return Ok(Submitted::Replayed(deleted));
+                    }
                     for image in &submission.images {
                         insert_image(connection, image).await?;
+                        changes::tell(connection, image, true).await?;
                     }
                     for order in &submission.orders {
                         insert_order(connection, order).await?;
@@ -60,7 +64,7 @@ impl Images for EmbeddedStore {
     }
 
     async fn list(&self, query: ImageQuery) -> Result<Vec<ImageEntry>, StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT id, kind FROM images WHERE 1 = 1");
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, id, kind FROM images WHERE 1 = 1");
         if let Some(kind) = query.kind {
             sql.push(" AND kind = ").push_bind(kind.name());
         }
@@ -75,13 +79,19 @@ impl Images for EmbeddedStore {
                 .push_bind(after.to_string())
                 .push(")");
         }
+        if let Some(place) = query.beyond {
+            sql.push(" AND seq > ").push_bind(place);
+        }
         sql.push(" ORDER BY seq");
         if let Some(limit) = query.limit {
             sql.push(" LIMIT ").push_bind(i64::from(limit));
         }
         let rows = sql.build().fetch_all(self.database.readers()).await?;
         rows.iter()
-            .map(|row| Ok(ImageEntry { id: uuid_of(row, "id")?, kind: kind_of(row)? }))
+            .map(|row| {
+                let place = row.try_get("seq")?;
+                Ok(ImageEntry { id: uuid_of(row, "id")?, kind: kind_of(row)?, place })
+            })
             .collect()
     }
 
@@ -112,12 +122,16 @@ impl Images for EmbeddedStore {
         self.database
             .write(Durability::Promised, move |connection| {
                 Box::pin(async move {
+                    note_removal(connection, id).await?;
                     let id = id.to_string();
                     for statement in [
+                        // The journal of what a cleanup could not remove stays until it is gone.
                         "DELETE FROM journal WHERE stage_id IN
-                             (SELECT id FROM stages WHERE image_id = ?1)",
+                             (SELECT id FROM stages WHERE image_id = ?1)
+                             AND stage_id NOT IN (SELECT stage_id FROM leftovers)",
                         "DELETE FROM checkpoints WHERE stage_id IN
-                             (SELECT id FROM stages WHERE image_id = ?1)",
+                             (SELECT id FROM stages WHERE image_id = ?1)
+                             AND stage_id NOT IN (SELECT stage_id FROM leftovers)",
                         "DELETE FROM stages WHERE image_id = ?1",
                         "DELETE FROM artifacts WHERE image_id = ?1",
                         "DELETE FROM orders WHERE image_id = ?1",
@@ -144,6 +158,28 @@ impl Images for EmbeddedStore {
                 Ok((kind_of(row)?, status_of(row)?, u64::try_from(images).unwrap_or(0)))
             })
             .collect()
+    }
+}
+
+/// The image of a deletion, where another one of it is open: one is enough. Errors: the image is
+/// gone by now.
+async fn deleted_already(
+    connection: &mut SqliteConnection,
+    orders: &[Order],
+) -> Result<Option<Uuid>, StoreError> {
+    let deletion = orders.iter().find(|order| order.kind == OrderKind::Delete);
+    let Some(image) = deletion.map(|order| order.image_id) else { return Ok(None) };
+    let open = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM images WHERE id = ?1) AS is_there,
+             EXISTS (SELECT 1 FROM orders WHERE image_id = ?1 AND open = 1 AND kind = 'delete')
+                 AS is_deleted",
+    )
+    .bind(image.to_string())
+    .fetch_one(connection)
+    .await?;
+    match (open.try_get("is_there")?, open.try_get("is_deleted")?) {
+        (false, _) => Err(StoreError::NoSuchImage(image)),
+        (true, is_deleted) => Ok(Some(image).filter(|_| is_deleted)),
     }
 }
 
@@ -220,11 +256,14 @@ async fn insert_image(connection: &mut SqliteConnection, image: &Image) -> Resul
     Ok(())
 }
 
-async fn insert_order(connection: &mut SqliteConnection, order: &Order) -> Result<(), StoreError> {
+pub(super) async fn insert_order(
+    connection: &mut SqliteConnection,
+    order: &Order,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO orders (id, image_id, kind, callbacks, credentials, local, deletion, owner,
-             created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO orders (id, image_id, kind, callbacks, credentials, local, deletion,
+             import_format, owner, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(order.id.to_string())
     .bind(order.image_id.to_string())
@@ -233,6 +272,7 @@ async fn insert_order(connection: &mut SqliteConnection, order: &Order) -> Resul
     .bind(json_text(&order.credentials, "a credential source")?)
     .bind(order.local)
     .bind(json_text(&order.deletion, "a deletion")?)
+    .bind(&order.import_format)
     .bind(order.owner.map(|owner| owner.to_string()))
     .bind(to_ms(order.created_at))
     .execute(connection)
@@ -262,10 +302,24 @@ async fn record_step(
     let content_key = step.content_key.clone();
     let image = step.applied_to(before);
     update_image(connection, &image, content_key).await?;
+    changes::tell(connection, &image, status_changed).await?;
     if status_changed {
         queue_callbacks(connection, &image).await?;
     }
     Ok(Change { image, status_changed })
+}
+
+/// The image goes, and its children lose their parent: who keeps them notices.
+async fn note_removal(connection: &mut SqliteConnection, id: Uuid) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT id, kind, parent FROM images WHERE id = ?1 OR parent = ?1")
+        .bind(id.to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &rows {
+        let (image, parent) = (uuid_of(row, "id")?, uuid_or_none(row, "parent")?);
+        changes::note(connection, image, parent, kind_of(row)?).await?;
+    }
+    Ok(())
 }
 
 async fn update_image(
@@ -340,7 +394,7 @@ async fn queue_callbacks(
     Ok(())
 }
 
-fn kind_of(row: &SqliteRow) -> Result<ImageKind, StoreError> {
+pub(super) fn kind_of(row: &SqliteRow) -> Result<ImageKind, StoreError> {
     let text: &str = row.try_get("kind")?;
     ImageKind::parse(text).ok_or_else(|| StoreError::damaged("an image", format!("kind '{text}'")))
 }

@@ -2,8 +2,10 @@
 
 mod artifacts;
 mod callbacks;
+mod changes;
 mod database;
 mod images;
+mod leftovers;
 mod nonces;
 mod orders;
 mod revision;

@@ -48,7 +48,7 @@ impl Orders for EmbeddedStore {
                 Box::pin(async move {
                     let done = sqlx::query(
                         "UPDATE orders SET cancel_requested = 1
-                         WHERE image_id = ? AND open = 1 AND kind <> 'delete'",
+                         WHERE image_id = ? AND open = 1 AND kind NOT IN ('delete', 'cleanup')",
                     )
                     .bind(image.to_string())
                     .execute(connection)
@@ -59,12 +59,10 @@ impl Orders for EmbeddedStore {
             .await
     }
 
-    async fn is_cancel_requested(&self, order: Uuid) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT cancel_requested FROM orders WHERE id = ?")
-            .bind(order.to_string())
-            .fetch_optional(self.database.readers())
-            .await?;
-        row.map_or(Ok(false), |row| Ok(row.try_get::<bool, _>(0)?))
+    async fn cancels_requested(&self) -> Result<Vec<Uuid>, StoreError> {
+        let sql = "SELECT id FROM orders WHERE open = 1 AND cancel_requested = 1";
+        let rows = sqlx::query(sql).fetch_all(self.database.readers()).await?;
+        rows.iter().map(|row| uuid_of(row, "id")).collect()
     }
 
     async fn count_interruption(&self, order: Uuid, more: Option<u32>) -> Result<u32, StoreError> {
@@ -112,6 +110,7 @@ fn order_of(row: &SqliteRow) -> Result<Order, StoreError> {
         credentials: json_of(row.try_get("credentials")?, "an order's credential source")?,
         local: row.try_get("local")?,
         deletion: json_of(row.try_get("deletion")?, "a deletion")?,
+        import_format: row.try_get("import_format")?,
         cancel_requested: row.try_get("cancel_requested")?,
         interruptions: count_of(row.try_get("interruptions")?, "an order's interruptions")?,
         owner: uuid_or_none(row, "owner")?,
