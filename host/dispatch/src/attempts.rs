@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::engine::Engine;
+use crate::leftovers::Why;
 use crate::plugins::ChosenPlugin;
 use crate::stage_process::{Grants, IdentityLease, StageEvent, StageFolders, StageSpec};
 use crate::stage_records::{CREDENTIALS, StoredServices};
@@ -163,7 +164,7 @@ impl Engine {
 
     /// One process. `stage` is whose token, journal and checkpoints it works with: the record's
     /// own, or the one that it cleans up after.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         context: &OrderContext,
         work: &StageWork,
@@ -275,13 +276,14 @@ impl Engine {
         }
         if !work.plugin.can(Operation::Cleanup) {
             let kinds: Vec<&str> = entries.iter().map(|entry| entry.kind.as_str()).collect();
-            context.log.note(&format!(
+            let error = format!(
                 "{} cannot clean up what it left outside ({}): look for it by the token {}",
                 work.plugin.id,
                 kinds.join(", "),
                 record.id
-            ));
-            return Ok(());
+            );
+            context.log.note(&error);
+            return self.leave_for_good(context, record, leftover, (error, true)).await;
         }
         // A record of its own: it is fenced like any other process.
         let step = format!("cleanup of {} {}", record.step, Uuid::new_v4());
@@ -316,19 +318,29 @@ impl Engine {
                 Err(StageEnd::Failed(failure)) => {
                     let step = &record.step;
                     context.log.note(&format!("cleaning up after {step} failed: {failure}"));
-                    // The image's log may go with the image; what is left on a provider costs
-                    // money.
-                    tracing::error!(
-                        image = %context.image.id, token = %record.id, plugin = %work.plugin.id,
-                        "cleaning up after {step} failed: {failure}"
-                    );
-                    return Ok(());
+                    let error = failure.to_string();
+                    return self.leave_for_good(&context, record, leftover, (error, false)).await;
                 }
             }
         }
     }
 
-    async fn record_removed(
+    /// A stage that runs again takes its helpers over, and its end is the time to speak of them.
+    async fn leave_for_good(
+        &self,
+        context: &OrderContext,
+        record: &StageRecord,
+        leftover: Leftover,
+        (error, given_up): (String, bool),
+    ) -> Result<(), CleanUpEnd> {
+        if leftover == Leftover::Everything {
+            let why = Why { error, scratch: false, given_up };
+            self.leave(&context.order, &context.image, record, why).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn record_removed(
         &self,
         stage: Uuid,
         entries: Vec<JournalEntry>,

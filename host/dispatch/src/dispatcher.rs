@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imagefactory_model::image::{Destination, Image, ImageKind};
-use imagefactory_model::order::{CredentialSource, DeletionDetails, Order, OrderKind, Submission};
+use imagefactory_model::order::{DeletionDetails, Order, OrderKind, Submission};
 use imagefactory_model::status::Status;
 use imagefactory_notifications::events::Changes;
 use imagefactory_plugin_sdk::payload::template::TemplateSource;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::cancels::OpenWork;
 use crate::checks::{check_parameters, cloud_plugin};
 use crate::configuration::FactoryConfiguration;
 use crate::engine::Engine;
@@ -47,13 +48,6 @@ pub struct Dispatcher {
     tasks: TaskTracker,
     /// The tokens that end the work on open orders of this process, by order.
     cancels: Arc<Mutex<HashMap<Uuid, OpenWork>>>,
-}
-
-#[derive(Debug, Clone)]
-struct OpenWork {
-    image: Uuid,
-    cancel: CancellationToken,
-    deletes: bool,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -121,11 +115,11 @@ impl Dispatcher {
             store,
             layout,
         };
-        Ok(Dispatcher {
-            engine: Arc::new(engine),
-            tasks: TaskTracker::new(),
-            cancels: Arc::default(),
-        })
+        let (engine, tasks) = (Arc::new(engine), TaskTracker::new());
+        let dispatcher = Dispatcher { engine, tasks, cancels: Arc::default() };
+        let listener = dispatcher.clone();
+        dispatcher.tasks.spawn(async move { listener.hear_cancels().await });
+        Ok(dispatcher)
     }
 
     /// Works on what dead processes left, now and whenever one dies, and describes plugins in the
@@ -205,6 +199,10 @@ impl Dispatcher {
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    pub(crate) fn cancels(&self) -> &Mutex<HashMap<Uuid, OpenWork>> {
+        &self.cancels
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -325,23 +323,24 @@ impl Dispatcher {
         order.credentials = self.keep_credentials(order.id, credentials).await?;
         let submission =
             Submission { images: Vec::new(), orders: vec![order.clone()], idempotency: None };
-        self.engine.store.submit(submission).await?;
+        match self.engine.store.submit(submission).await {
+            Ok(Submitted::Accepted) => {}
+            // Somebody else asked in the same moment.
+            Ok(Submitted::Replayed(_)) => {
+                self.forget_sealed(std::slice::from_ref(&order)).await;
+                return self.image(id).await;
+            }
+            Err(error) => {
+                self.forget_sealed(std::slice::from_ref(&order)).await;
+                return Err(error.into());
+            }
+        }
         let step =
             ImageStep { activity: Some("Deleting".to_owned()), ..ImageStep::to(Status::Deleting) };
         let image = self.engine.progress.step(id, step).await?;
         self.engine.store.request_cancel(id).await?;
         self.end_builds_of(id);
         self.work_on(order);
-        Ok(image)
-    }
-
-    /// Asks for the work on an image to end; it becomes FAILED with the code `cancelled`.
-    pub async fn cancel(&self, id: Uuid) -> Result<Image, DispatchError> {
-        let image = self.image(id).await?;
-        if image.status.is_final() || !self.engine.store.request_cancel(id).await? {
-            return Err(DispatchError::NothingToCancel { id, status: image.status });
-        }
-        self.end_builds_of(id);
         Ok(image)
     }
 
@@ -372,19 +371,43 @@ impl Dispatcher {
                 true => OrderKind::Snapshot,
                 false => OrderKind::Build,
             };
-            let mut order = Order {
-                callbacks: options.callbacks.clone(),
-                local: options.source == TemplateSource::CommandLine,
-                owner: Some(self.engine.owner.id()),
-                ..Order::new(image.id, kind)
-            };
+            let mut order = self.new_order(image, kind, options);
             if image.kind == ImageKind::ProviderImage {
                 order.credentials = self.keep_credentials(order.id, credentials.clone()).await?;
             }
             orders.push(order);
         }
-        let Some(asked_for) = images.last().cloned() else {
-            return Err(DispatchError::ShuttingDown); // no caller passes none
+        self.submit_orders(images, orders, options, warnings).await
+    }
+
+    /// A new order of this process.
+    pub(crate) fn new_order(
+        &self,
+        image: &Image,
+        kind: OrderKind,
+        options: &OrderOptions,
+    ) -> Order {
+        Order {
+            callbacks: options.callbacks.clone(),
+            local: options.source == TemplateSource::CommandLine,
+            owner: Some(self.engine.owner.id()),
+            ..Order::new(image.id, kind)
+        }
+    }
+
+    /// The same for orders whose credentials are kept and whose files are in place.
+    pub(crate) async fn submit_orders(
+        &self,
+        images: Vec<Image>,
+        orders: Vec<Order>,
+        options: &OrderOptions,
+        warnings: Vec<String>,
+    ) -> Result<Accepted, DispatchError> {
+        let Some(asked_for) =
+            images.last().cloned().filter(|_| !self.engine.stopping.is_cancelled())
+        else {
+            self.forget_sealed(&orders).await;
+            return Err(DispatchError::ShuttingDown);
         };
         let submission = Submission {
             images: images.clone(),
@@ -418,7 +441,7 @@ impl Dispatcher {
         let work = OpenWork {
             image: order.image_id,
             cancel: cancel.clone(),
-            deletes: order.kind == OrderKind::Delete,
+            makes_image: order.kind.makes_image(),
         };
         if order.cancel_requested {
             cancel.cancel();
@@ -434,20 +457,7 @@ impl Dispatcher {
         });
     }
 
-    fn open_work(&self) -> Vec<OpenWork> {
-        let cancels = self.cancels.lock().unwrap_or_else(PoisonError::into_inner);
-        cancels.values().cloned().collect()
-    }
-
-    fn end_builds_of(&self, image: Uuid) {
-        for work in self.open_work() {
-            if work.image == image && !work.deletes {
-                work.cancel.cancel();
-            }
-        }
-    }
-
-    async fn image(&self, id: Uuid) -> Result<Image, DispatchError> {
+    pub(crate) async fn image(&self, id: Uuid) -> Result<Image, DispatchError> {
         self.engine.store.image(id).await?.ok_or(DispatchError::NoSuchImage(id))
     }
 
@@ -463,35 +473,5 @@ impl Dispatcher {
             return Err(DispatchError::WrongKind { id, found, wanted });
         }
         Ok(image)
-    }
-
-    /// Inline credentials are sealed before the order is recorded, so that no order lacks its own.
-    async fn keep_credentials(
-        &self,
-        order: Uuid,
-        given: CredentialsGiven,
-    ) -> Result<CredentialSource, DispatchError> {
-        match given {
-            CredentialsGiven::Absent => Ok(CredentialSource::None),
-            CredentialsGiven::Named(name) => match self.engine.named_credentials.get(&name) {
-                Some(_) => Ok(CredentialSource::Named(name)),
-                None => Err(DispatchError::UnknownCredentials(name)),
-            },
-            CredentialsGiven::Inline(text) => {
-                let vault = self.engine.vault.clone();
-                tokio::task::spawn_blocking(move || vault.seal(order, &text))
-                    .await
-                    .map_err(|_| DispatchError::ShuttingDown)??;
-                Ok(CredentialSource::Sealed)
-            }
-        }
-    }
-
-    async fn forget_sealed(&self, orders: &[Order]) {
-        for order in orders.iter().filter(|order| order.credentials == CredentialSource::Sealed) {
-            let (vault, id) = (self.engine.vault.clone(), order.id);
-            // What stays is swept by recovery.
-            tokio::task::spawn_blocking(move || vault.forget(id)).await.ok();
-        }
     }
 }

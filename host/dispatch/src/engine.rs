@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use imagefactory_model::frames::{SandboxProfile, StageIdentity};
+use imagefactory_model::order::OrderKind;
 use imagefactory_model::stage::{FailureCode, StageFailure, StageOutcome};
 use imagefactory_notifications::events::Changes;
 use imagefactory_registry::RegistryHandle;
@@ -145,6 +146,9 @@ impl Engine {
         context: &OrderContext,
         outcome: &Result<StageOutcome, StageFailure>,
     ) {
+        if context.order.kind == OrderKind::Cleanup {
+            return; // its image is final, or gone
+        }
         let artifacts = match outcome {
             Ok(outcome) => &outcome.artifacts,
             Err(failure) => &failure.artifacts,

@@ -60,6 +60,9 @@ pub enum DispatchError {
     /// `@name` is not configured.
     #[error("there are no credentials named '{0}' in this factory's configuration")]
     UnknownCredentials(String),
+    /// A file that is no disk image which stands alone.
+    #[error("the disk image cannot be imported: {0}")]
+    BadDiskImage(String),
     /// It cannot be deleted while something is made of it.
     #[error("image {id} is in use: {child} is made from it and is {status}")]
     InUse {

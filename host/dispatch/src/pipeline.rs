@@ -18,6 +18,7 @@ mod target_image;
 use std::sync::Arc;
 
 use imagefactory_model::image::{Body, Image, ImageKind};
+use imagefactory_model::order::OrderKind;
 use imagefactory_model::stage::{FailureCode, Operation, StageFailure};
 use imagefactory_plugin_sdk::payload::template::{Template, TemplateRules, TemplateSource};
 use imagefactory_registry::Registry;
@@ -52,6 +53,7 @@ impl Engine {
     /// Builds the image of the order; what comes back is recorded with COMPLETE.
     pub(crate) async fn build(&self, context: &OrderContext) -> Result<ImageStep, StageEnd> {
         match context.image.kind {
+            _ if context.order.kind == OrderKind::Import => self.take_import(context).await,
             ImageKind::BaseImage => self.build_base_image(context).await,
             ImageKind::TargetImage => self.build_target_image(context).await,
             ImageKind::ProviderImage => self.build_provider_image(context).await,

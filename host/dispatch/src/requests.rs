@@ -2,6 +2,7 @@
 //! cannot be written down.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use imagefactory_model::image::Image;
 use imagefactory_model::order::IdempotencyKey;
@@ -43,6 +44,19 @@ pub enum MadeFrom {
 pub struct NewBaseImage {
     /// TDL, judged when it is built.
     pub template: String,
+    /// The rest.
+    pub options: OrderOptions,
+}
+
+/// A finished disk image to take as a base image.
+#[derive(Debug, Clone)]
+pub struct NewImport {
+    /// In the store's staging folder; taken away from there.
+    pub file: PathBuf,
+    /// Where somebody says it; its first bytes must not contradict.
+    pub format: Option<String>,
+    /// TDL that describes what is in it.
+    pub template: Option<String>,
     /// The rest.
     pub options: OrderOptions,
 }

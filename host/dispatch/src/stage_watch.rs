@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use imagefactory_model::frames::SandboxReport;
+use imagefactory_model::order::OrderKind;
 use imagefactory_model::stage::{LogLevel, LogLine, LogSource, Progress};
 use imagefactory_store::images::ImageStep;
 use tokio::sync::mpsc;
@@ -57,6 +58,9 @@ pub(crate) async fn watch(
 
 async fn record(engine: &Engine, context: &OrderContext, step: Option<ImageStep>) {
     let Some(step) = step else { return };
+    if context.order.kind == OrderKind::Cleanup {
+        return; // its image is final, or gone
+    }
     // Progress that cannot be recorded is not worth a build.
     if let Err(error) = engine.progress.step(context.image.id, step).await {
         tracing::warn!(image = %context.image.id, "progress was not recorded: {error}");

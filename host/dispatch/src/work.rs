@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempts::{CleanUpEnd, INTERRUPTIONS_MAX, Leftover, StageEnd, given_up};
 use crate::build_log::BuildLog;
 use crate::engine::Engine;
+use crate::leftovers::Why;
 use crate::pipeline::provider_text;
 use crate::places::Place;
 use crate::plugins::ChosenPlugin;
@@ -28,10 +29,7 @@ use crate::stage_work::{OrderContext, StageWork};
 
 /// A change that another process made (a command line beside the daemon) is not heard of, so a
 /// waiting order looks again after so long.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// IMGF_E_NOT_FOUND of status.h.
-const NOT_FOUND: i32 = 5;
+pub(crate) const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// First pause after the store failed; it doubles.
 const STORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -44,44 +42,27 @@ impl Engine {
     /// was accepted is not given up for that.
     pub(crate) async fn work_on(self: Arc<Self>, order: Order, cancel: CancellationToken) {
         let image = order.image_id;
-        let heard = self.hear_cancel(order.id, cancel.clone());
-        let working = async {
-            let mut pause = STORE_PAUSE;
-            while let Err(error) = self.work_once(&order, &cancel).await {
-                tracing::error!(%image, "work on this image waits for the store: {error}: {:?}",
-                    std::error::Error::source(&error));
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => pause = STORE_PAUSE_MAX.min(pause * 2),
-                    // Open orders are resumed at the next start.
-                    () = self.stopping.cancelled() => return,
-                }
+        let mut pause = STORE_PAUSE;
+        while let Err(error) = self.work_once(&order, &cancel).await {
+            tracing::error!(%image, "work on this image waits for the store: {error}: {:?}",
+                std::error::Error::source(&error));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = STORE_PAUSE_MAX.min(pause * 2),
+                // Open orders are resumed at the next start.
+                () = self.stopping.cancelled() => return,
             }
-        };
-        tokio::select! {
-            () = working => {}
-            () = heard => {} // never: it only cancels the token
         }
     }
 
     async fn work_once(&self, order: &Order, cancel: &CancellationToken) -> Result<(), StoreError> {
         let (order, cancel) = (order.clone(), cancel.clone());
         match order.kind {
-            OrderKind::Build | OrderKind::Snapshot => self.work_on_build(order, cancel).await,
-            OrderKind::Delete => self.work_on_deletion(order, cancel).await,
-        }
-    }
-
-    /// Another process (a command line beside the daemon) can ask for the order to end only through
-    /// the store. Never returns.
-    async fn hear_cancel(&self, order: uuid::Uuid, cancel: CancellationToken) {
-        while !cancel.is_cancelled() {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            // A store that fails now is heard of by the work itself.
-            if self.store.is_cancel_requested(order).await.unwrap_or(false) {
-                cancel.cancel();
+            OrderKind::Build | OrderKind::Snapshot | OrderKind::Import => {
+                self.work_on_build(order, cancel).await
             }
+            OrderKind::Delete => self.work_on_deletion(order, cancel).await,
+            OrderKind::Cleanup => self.work_on_leftover(&order, &cancel).await,
         }
-        std::future::pending().await
     }
 
     async fn work_on_build(
@@ -94,6 +75,9 @@ impl Engine {
         };
         if image.status.is_final() {
             // A crash between the last step and the closing of the order.
+            if image.status == Status::Complete {
+                self.leave_scratch(&order, &image).await?;
+            }
             self.progress.write_meta(image).await;
             return self.close(&order).await;
         }
@@ -127,7 +111,10 @@ impl Engine {
         };
         let attempt = context.image.attempt + 1;
         let begun = ImageStep {
-            activity: Some(format!("Building the {}", context.image.kind.title().to_lowercase())),
+            activity: Some(match context.order.kind {
+                OrderKind::Import => "Importing the disk image".to_owned(),
+                _ => format!("Building the {}", context.image.kind.title().to_lowercase()),
+            }),
             attempt: Some(attempt),
             ..ImageStep::to(Status::Building)
         };
@@ -147,11 +134,12 @@ impl Engine {
         ended: Result<ImageStep, StageEnd>,
     ) -> Result<(), StoreError> {
         let title = context.image.kind.title();
+        let is_built = ended.is_ok();
         let last = match ended {
             Err(StageEnd::Stopped) => return Ok(()),
             Ok(built) => ImageStep {
                 status: Some(Status::Complete),
-                activity: Some(format!("{title} build complete")),
+                activity: Some(format!("{title} {} complete", done_word(&context.order))),
                 percent_complete: Some(100),
                 ..built
             },
@@ -172,6 +160,9 @@ impl Engine {
                 return self.end_for_deletion(context).await;
             }
             Err(error) => return Err(error),
+        }
+        if is_built {
+            self.leave_scratch(&context.order, &context.image).await?;
         }
         self.close(&context.order).await
     }
@@ -197,10 +188,13 @@ impl Engine {
                 .entry(&record.plugin_id)
                 .and_then(|entry| ChosenPlugin::choose(&registry, entry, &self.configuration).ok());
             let Some(plugin) = chosen else {
-                context.log.note(&format!(
+                let error = format!(
                     "{} is gone; what it left outside has the token {}",
                     record.plugin_id, record.id
-                ));
+                );
+                context.log.note(&error);
+                let why = Why { error, scratch: false, given_up: false };
+                self.leave(&context.order, &context.image, &record, why).await?;
                 continue;
             };
             let work = StageWork {
@@ -286,148 +280,25 @@ impl Engine {
         }
     }
 
-    async fn work_on_deletion(
-        &self,
-        order: Order,
-        cancel: CancellationToken,
-    ) -> Result<(), StoreError> {
-        let Some(image) = self.store.image(order.image_id).await? else {
-            return self.close(&order).await;
-        };
-        match image.status {
-            Status::Deleting => {}
-            // A crash between the last step and the end of the record.
-            Status::Deleted => return self.forget(&order).await,
-            _ => {
-                // Its own DELETEFAILED, recorded before a crash.
-                if image.status.is_final() {
-                    self.progress.write_meta(image).await;
-                }
-                return self.close(&order).await;
-            }
-        }
-        self.wait_for_other_orders(&order, &cancel).await?;
-        if self.stopping.is_cancelled() {
-            return Ok(());
-        }
-        // The build that was cancelled may have left an identifier.
-        let image = self.store.image(order.image_id).await?.unwrap_or(image);
-        let log = BuildLog::open(&self.logs, image.id);
-        let context = OrderContext { order, image, cancel, log };
-        let removed = match too_often_interrupted(&context.order) {
-            None => self.remove_from_provider(&context).await,
-            Some(given_up) => Err(given_up),
-        };
-        match removed {
-            Err(StageEnd::Stopped) => Ok(()),
-            Err(StageEnd::Failed(failure)) => {
-                let step = ImageStep {
-                    status: Some(Status::DeleteFailed),
-                    activity: Some("deletion failed".to_owned()),
-                    error: Some(error_text(&failure)),
-                    error_code: Some(failure.code.name().to_owned()),
-                    ..ImageStep::default()
-                };
-                self.progress.step(context.image.id, step).await?;
-                self.close(&context.order).await
-            }
-            Ok(()) => self.erase(context).await,
-        }
-    }
-
-    /// A build that was cancelled for this deletion ends first, with its own clean-up.
-    async fn wait_for_other_orders(
-        &self,
-        order: &Order,
-        cancel: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        loop {
-            let closed = self.order_closed.notified();
-            let others = self.store.open_orders_of(order.image_id).await?;
-            if others.iter().all(|other| other.kind == OrderKind::Delete) {
-                return Ok(());
-            }
-            tokio::select! {
-                () = closed => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-                () = cancel.cancelled() => return Ok(()),
-            }
-        }
-    }
-
-    /// What the plugins made outside goes first.
-    async fn remove_from_provider(&self, context: &OrderContext) -> Result<(), StageEnd> {
-        let image = &context.image;
-        let on_provider =
-            image.kind == ImageKind::ProviderImage && image.identifier_on_provider.is_some();
-        let details = &context.order.deletion;
-        if on_provider && !details.forget {
-            let place = tokio::select! {
-                place = self.places.remote(image.target.as_deref()) => place,
-                () = context.cancel.cancelled() => return Err(self.ended_early()),
-            };
-            let target = details.target.clone().or_else(|| image.target.clone());
-            let provider = details.provider.as_ref().or(image.provider.as_ref());
-            let (target, provider) = (target.unwrap_or_default(), provider.map(provider_text));
-            let deleted = self.delete_from_provider(context, target, provider).await;
-            drop(place);
-            match deleted {
-                // Somebody else removed it: what was asked for is the case (cloud.h).
-                Err(StageEnd::Failed(failure)) if failure.plugin_status == Some(NOT_FOUND) => {}
-                deleted => deleted?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Files first, record last: a crash in between is repeated, never forgotten.
-    async fn erase(&self, context: OrderContext) -> Result<(), StoreError> {
-        let id = context.image.id;
-        let stages = self.store.stages_of_image(id).await?;
-        for stage in &stages {
-            self.remove_stage(stage.id).await;
-        }
-        let step =
-            ImageStep { activity: Some("deleted".to_owned()), ..ImageStep::to(Status::Deleted) };
-        let order = context.order.clone();
-        drop(context); // closes the log
-        let (bodies, artifacts, logs) =
-            (self.bodies.clone(), self.artifacts.clone(), self.logs.clone());
-        let removed = tokio::task::spawn_blocking(move || {
-            bodies.remove(id)?;
-            artifacts.remove_all(id)?;
-            logs.remove(id)
-        });
-        removed.await.map_err(|_| StoreError::Closed)??;
-        self.progress.step(id, step).await?;
-        self.forget(&order).await
-    }
-
-    /// The end of a DELETED image's record, its orders included.
-    async fn forget(&self, order: &Order) -> Result<(), StoreError> {
-        // Another deletion may have been ordered in the same moment.
-        for other in self.store.open_orders_of(order.image_id).await? {
-            self.forget_credentials(&other).await?;
-        }
-        self.forget_credentials(order).await?;
-        self.store.forget(order.image_id).await?;
-        self.order_closed.notify_waiters();
-        Ok(())
-    }
-
     /// The order is final: its credentials and folders go, then it is closed.
-    async fn close(&self, order: &Order) -> Result<(), StoreError> {
+    pub(crate) async fn close(&self, order: &Order) -> Result<(), StoreError> {
         for stage in self.store.stages_of(order.id).await? {
             self.store.release(stage.id).await?;
             self.remove_stage(stage.id).await;
         }
         self.forget_credentials(order).await?;
+        if order.kind == OrderKind::Import {
+            // Taken by then, where the image is complete.
+            let (bodies, id) = (self.bodies.clone(), order.id);
+            let forgotten = tokio::task::spawn_blocking(move || bodies.forget_staged(id));
+            forgotten.await.map_err(|_| StoreError::Closed)??;
+        }
         self.store.close(order.id).await?;
         self.order_closed.notify_waiters();
         Ok(())
     }
 
-    async fn forget_credentials(&self, order: &Order) -> Result<(), StoreError> {
+    pub(crate) async fn forget_credentials(&self, order: &Order) -> Result<(), StoreError> {
         if order.credentials != CredentialSource::Sealed {
             return Ok(());
         }
@@ -449,7 +320,7 @@ impl Engine {
     }
 
     /// Cancelled by a client, or by the shutdown?
-    fn ended_early(&self) -> StageEnd {
+    pub(crate) fn ended_early(&self) -> StageEnd {
         if self.stopping.is_cancelled() {
             return StageEnd::Stopped;
         }
@@ -458,11 +329,18 @@ impl Engine {
 }
 
 /// An order that dies with its factory again and again may be what kills it.
-fn too_often_interrupted(order: &Order) -> Option<StageEnd> {
+pub(crate) fn too_often_interrupted(order: &Order) -> Option<StageEnd> {
     let message = "the factory was killed while it worked on this";
     let failure = StageFailure::new(FailureCode::Interrupted, message);
     let row = order.interruptions;
     (row >= INTERRUPTIONS_MAX).then(|| given_up(failure, row))
+}
+
+fn done_word(order: &Order) -> &'static str {
+    match order.kind {
+        OrderKind::Import => "import",
+        _ => "build",
+    }
 }
 
 fn parent_failed(context: &OrderContext, what: &str) -> StageEnd {
@@ -486,7 +364,7 @@ fn failed_step(title: &str, failure: &StageFailure) -> ImageStep {
 
 /// The sentence, then the last lines of the log; for a cancelled order the one word that clients
 /// look for (rest-contract.md).
-fn error_text(failure: &StageFailure) -> String {
+pub(crate) fn error_text(failure: &StageFailure) -> String {
     if failure.code == FailureCode::Cancelled {
         return failure.code.name().to_owned();
     }
