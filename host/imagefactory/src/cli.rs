@@ -149,6 +149,12 @@ pub(crate) enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// List what failed cleanups left at providers; it is tried again for days
+    Leftovers {
+        /// Forget this one: it was removed by hand, or nobody cares
+        #[arg(long, value_name = "UUID")]
+        drop: Option<Uuid>,
+    },
     /// End the work on an image
     Cancel {
         /// Which image
@@ -258,9 +264,8 @@ pub(crate) struct ProviderImageArguments {
 pub(crate) struct ImportArguments {
     /// The disk image; it is copied, holes stay holes
     pub(crate) file: PathBuf,
-    /// Its format (raw, qcow2, vmdk, …), where its first bytes do not say it; a daemon looks
-    /// for itself
-    #[arg(long, value_name = "FORMAT", conflicts_with = "url")]
+    /// Its format, where its first bytes do not say it
+    #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     /// TDL that describes what is in it; target images need one
     #[arg(long, value_name = "FILE")]

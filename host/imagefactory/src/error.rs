@@ -54,6 +54,9 @@ pub(crate) enum CommandError {
     /// The image is not there.
     #[error("there is no image {0}")]
     NoSuchImage(Uuid),
+    /// The leftover is not there.
+    #[error("there is no leftover {0}; 'imagefactory leftovers' lists them")]
+    NoSuchLeftover(Uuid),
     /// There is no such plugin.
     #[error("there is no plugin '{id}'; there are {known}")]
     NoSuchPlugin {
@@ -85,7 +88,9 @@ impl CommandError {
     /// What the process exits with.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            CommandError::Usage(_) => USAGE,
+            CommandError::Usage(_) | CommandError::Dispatch(DispatchError::BadDiskImage(_)) => {
+                USAGE
+            }
             _ => FAILED,
         }
     }

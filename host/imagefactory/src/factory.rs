@@ -118,7 +118,13 @@ pub(crate) trait Factory: Send + Sync {
     async fn order(&self, order: BuildOrder) -> Result<Taken, CommandError>;
 
     /// Takes a finished disk image as a base image.
-    async fn import(&self, import: Import) -> Result<ImageView, CommandError>;
+    async fn import(&self, import: Import) -> Result<Taken, CommandError>;
+
+    /// What failed cleanups left at providers, oldest first, in the words of REST.
+    async fn leftovers(&self) -> Result<Vec<Value>, CommandError>;
+
+    /// Nobody tries to remove it any more.
+    async fn drop_leftover(&self, id: Uuid) -> Result<(), CommandError>;
 
     /// The image, or `None`.
     async fn image(&self, id: Uuid) -> Result<Option<ImageView>, CommandError>;

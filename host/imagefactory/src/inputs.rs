@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::Path;
 
 use imagefactory_dispatch::requests::CredentialsGiven;
-use imagefactory_dispatch::stage_process::format_of_import;
 use serde_json::{Map, Value};
 
 use crate::cli::ParameterFlags;
@@ -72,22 +71,6 @@ pub(crate) fn credentials(argument: &str) -> Result<CredentialsGiven, CommandErr
             Ok(CredentialsGiven::Inline(text.trim_end().to_owned()))
         }
     }
-}
-
-/// The format of a disk image by its first bytes. An image that names another file is refused: its
-/// content would not come along.
-pub(crate) fn disk_format(path: &Path) -> Result<&'static str, CommandError> {
-    let failed = |cause| {
-        let path = path.to_owned();
-        CommandError::File { doing: "read", what: "the disk image", path, hint: "", cause }
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    format_of_import(&file).map_err(failed)?.map_err(|why| {
-        CommandError::Usage(format!(
-            "the disk image {} {why} and does not stand alone; flatten it first (qemu-img convert)",
-            path.display()
-        ))
-    })
 }
 
 /// Parameters as they were given: typed ones of the JSON file, and texts of the flags.

@@ -13,7 +13,7 @@ use imagefactory_configuration::settings::Settings;
 use imagefactory_dispatch::DispatchError;
 use imagefactory_dispatch::dispatcher::{Dispatcher, Role};
 use imagefactory_dispatch::requests::{
-    Deletion, NewBaseImage, NewProviderImage, NewTargetImage, OrderOptions,
+    Deletion, NewBaseImage, NewImport, NewProviderImage, NewTargetImage, OrderOptions,
 };
 use imagefactory_model::change::Change;
 use imagefactory_plugin_sdk::payload::template::TemplateSource;
@@ -32,7 +32,6 @@ use crate::error::CommandError;
 use crate::factory::{BuildOrder, Factory, Import, LogPosition, Product, Removal, Taken};
 use crate::fetch_spec::FetchSpec;
 use crate::image_view::ImageView;
-use crate::inputs;
 
 /// Other processes' changes are not told: the store is looked at so often instead.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -121,16 +120,37 @@ impl Factory for LocalFactory {
         Ok(Taken { image: self.view(&accepted.image), warnings: accepted.warnings })
     }
 
-    async fn import(&self, import: Import) -> Result<ImageView, CommandError> {
-        let format = match import.format {
-            Some(format) => format,
-            None => inputs::disk_format(&import.file)?.to_owned(),
-        };
+    async fn import(&self, import: Import) -> Result<Taken, CommandError> {
+        let options = self.options(import.parameters).await?;
+        // Before anything is copied: a file that cannot be read is told as what it is.
+        std::fs::File::open(&import.file).map_err(|cause| CommandError::File {
+            doing: "read",
+            what: "the disk image",
+            path: import.file.clone(),
+            hint: "",
+            cause,
+        })?;
         let dispatcher = &self.engine()?.dispatcher;
-        let image = dispatcher
-            .import_base_image(import.file, format, import.template, import.parameters)
-            .await?;
-        Ok(self.view(&image))
+        let file = dispatcher.stage_for_import(import.file).await?;
+        let new = NewImport { file, format: import.format, template: import.template, options };
+        let accepted = dispatcher.import_base_image(new).await?;
+        Ok(Taken { image: self.view(&accepted.image), warnings: accepted.warnings })
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Value>, CommandError> {
+        let mut documents = Vec::new();
+        for leftover in self.store.leftovers().await? {
+            let resources = self.store.outstanding(leftover.stage_id).await?;
+            documents.push(leftover.document(&resources));
+        }
+        Ok(documents)
+    }
+
+    async fn drop_leftover(&self, id: Uuid) -> Result<(), CommandError> {
+        match self.store.drop_leftover(id).await? {
+            true => Ok(()),
+            false => Err(CommandError::NoSuchLeftover(id)),
+        }
     }
 
     async fn image(&self, id: Uuid) -> Result<Option<ImageView>, CommandError> {

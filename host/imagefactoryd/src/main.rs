@@ -3,8 +3,8 @@
 //! - [`flags`]: the command line; [`logging`]: where the log goes
 //! - [`plan`]: what flags and configuration mean for serving
 //! - [`daemon`]: start order, signals, shutdown
-//! - [`listen`], [`tls`], [`preface`], [`serve`]: sockets, certificate, first bytes, the accept
-//!   loop
+//! - [`listen`], [`tls`], [`preface`], [`stall`], [`serve`]: sockets, certificate, first bytes,
+//!   clients that do not read, the accept loop
 //! - [`rest`]: REST API 2.0 on warp
 
 mod daemon;
@@ -16,6 +16,7 @@ mod plan;
 mod preface;
 mod rest;
 mod serve;
+mod stall;
 mod tls;
 
 use std::process::ExitCode;

@@ -1,8 +1,9 @@
 //! The one accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, with the limits that warp does not have.
 //!
-//! A connection that does not finish its handshake or its headers in time is closed; there are
-//! never more than [`CONNECTIONS_MAX`]. Each request goes to warp with what only this loop knows
-//! ([`Wire`]). CONNECT never reaches warp, whose path filters panic on it (seanmonstar/warp#1166).
+//! A connection that does not finish its handshake or its headers in time, or does not read its
+//! answers, is closed; there are never more than [`CONNECTIONS_MAX`]. Each request goes to warp
+//! with what only this loop knows ([`Wire`]). CONNECT never reaches warp, whose path filters panic
+//! on it (seanmonstar/warp#1166).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -25,6 +26,7 @@ use tower_service::Service;
 use warp::reply::{Reply, Response};
 
 use crate::preface::Preface;
+use crate::stall::{self, Stall};
 
 /// Connections at once. Each costs at most some 100 kB; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
@@ -88,6 +90,7 @@ pub(crate) async fn serve<S>(
             let _place = place;
             // Answers are small and end with a flush; waiting for more costs 40 ms (Nagle).
             tcp.set_nodelay(true).ok();
+            stall::limit_unsent(&tcp);
             let service = WithWire { service, peer, tls: tls.is_some() };
             match tls {
                 None => connection(&http, watcher, tcp, service).await,
@@ -148,6 +151,7 @@ async fn connection<I, S>(
     S: Clone + Send + 'static,
     S::Future: Send,
 {
+    let stream = Stall::after(stall::PATIENCE, stream);
     let stream = TokioIo::new(Preface::within(HEADERS_TIMEOUT, stream));
     let served = http.serve_connection(stream, TowerToHyperService::new(service));
     // What goes wrong on a connection is its client's affair.

@@ -11,7 +11,7 @@ use crate::cli::{
     BaseImageArguments, ParameterFlags, ProviderImageArguments, SourceFlags, TargetImageArguments,
 };
 use crate::error::{CommandError, FAILED};
-use crate::factory::{BuildOrder, LogPosition, Product};
+use crate::factory::{BuildOrder, LogPosition, Product, Taken};
 use crate::image_view::ImageView;
 use crate::inputs::{self, GivenParameters};
 use crate::interrupt::Interrupt;
@@ -100,6 +100,16 @@ async fn build(
     );
     let parameters = parameters(context, given).await?;
     let taken = context.factory.order(BuildOrder { product, parameters }).await?;
+    stay(context, taken, by_template, &interrupt).await
+}
+
+/// Stays until the ordered image is final, and says what became of it.
+pub(super) async fn stay(
+    context: &Context,
+    taken: Taken,
+    by_template: bool,
+    interrupt: &Interrupt,
+) -> Result<u8, CommandError> {
     for warning in taken.warnings {
         tracing::warn!("{warning}");
     }
@@ -108,7 +118,7 @@ async fn build(
         true => cascade(context, &taken.image).await?,
         false => vec![taken.image.id],
     };
-    let image = attend(context, &made, &interrupt).await?;
+    let image = attend(context, &made, interrupt).await?;
     context.output.final_details(command, &image)?;
     Ok(match interrupt.exit_status() {
         Some(interrupted) if image.status != Status::Complete => interrupted,

@@ -5,6 +5,7 @@ use crate::cli::ImportArguments;
 use crate::error::CommandError;
 use crate::factory::Import;
 use crate::inputs;
+use crate::interrupt::Interrupt;
 
 /// `import_base_image FILE`. The same last lines as a build's.
 pub(super) async fn import(
@@ -18,7 +19,7 @@ pub(super) async fn import(
         template: template.map(|path| inputs::text(path, "the template")).transpose()?,
         parameters: build::parameters_of(context, &arguments.parameters).await?,
     };
-    let image = context.factory.import(import).await?;
-    context.output.final_details(image.kind.name(), &image)?;
-    Ok(0)
+    let interrupt = Interrupt::listen()?;
+    let taken = context.factory.import(import).await?;
+    build::stay(context, taken, false, &interrupt).await
 }

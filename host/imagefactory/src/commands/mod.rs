@@ -5,6 +5,7 @@ mod build;
 mod delete;
 mod images;
 mod import;
+mod leftovers;
 mod logs;
 mod manual;
 mod plugins;
@@ -80,6 +81,7 @@ async fn run_in_factory(cli: Cli, output: Output) -> Result<u8, CommandError> {
             Command::Images { .. }
             | Command::Logs { .. }
             | Command::Cancel { .. }
+            | Command::Leftovers { .. }
             | Command::Watch { .. },
             None,
         ) => Box::new(LocalFactory::open_records(&settings).await?),
@@ -101,6 +103,7 @@ async fn run_command(command: Command, context: &Context) -> Result<u8, CommandE
         Command::Delete(arguments) => delete::delete(context, arguments).await,
         Command::Plugins { id } => plugins::plugins(context, id.as_deref()).await,
         Command::Logs { id, follow } => logs::logs(context, id, follow).await,
+        Command::Leftovers { drop } => leftovers::leftovers(context, drop).await,
         Command::Cancel { id } => watch::cancel(context, id).await,
         Command::Watch { id: Some(id) } => watch::one(context, id).await,
         Command::Watch { id: None } => watch::all(context).await,

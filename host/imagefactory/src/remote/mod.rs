@@ -174,9 +174,23 @@ impl Factory for RemoteFactory {
         Ok(Taken { image: self.view(&answer.json()?)?, warnings })
     }
 
-    async fn import(&self, import: Import) -> Result<ImageView, CommandError> {
+    async fn import(&self, import: Import) -> Result<Taken, CommandError> {
         let answer = self.client.import(&import).await?.success()?;
-        self.view(&answer.json()?)
+        let warnings = answer.warnings.clone();
+        Ok(Taken { image: self.view(&answer.json()?)?, warnings })
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Value>, CommandError> {
+        let answer = self.client.ask(Method::GET, "leftovers", None).await?.success()?.json()?;
+        Ok(answer["leftovers"].as_array().cloned().unwrap_or_default())
+    }
+
+    async fn drop_leftover(&self, id: Uuid) -> Result<(), CommandError> {
+        let answer = self.client.ask(Method::DELETE, &format!("leftovers/{id}"), None).await?;
+        match answer.status {
+            404 => Err(CommandError::NoSuchLeftover(id)),
+            _ => answer.success().map(|_| ()).map_err(CommandError::from),
+        }
     }
 
     async fn image(&self, id: Uuid) -> Result<Option<ImageView>, CommandError> {

@@ -3,13 +3,15 @@
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+
+use crate::Core;
 
 /// A running bare server.
 pub(crate) struct Bare {
@@ -22,8 +24,8 @@ impl Bare {
     /// Starts it with a body of so many bytes.
     pub(crate) fn start(bytes: usize) -> Bare {
         let program = std::env::current_exe().expect("this program has a path");
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(program).args(["bare", &bytes.to_string()]);
+        let mut command = crate::pinned(Core::Server);
+        command.arg(program).args(["bare", &bytes.to_string()]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -51,10 +53,14 @@ pub(crate) fn serve(bytes: usize) {
             tcp.set_nodelay(true).ok();
             let body = body.clone();
             tokio::spawn(async move {
-                let service = service_fn(move |_: Request<hyper::body::Incoming>| {
+                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                     let answer = Response::builder().header("content-type", "application/json");
                     let answer = answer.body(Full::new(body.clone())).expect("a response");
-                    async move { Ok::<_, Infallible>(answer) }
+                    async move {
+                        // An order has a body.
+                        request.into_body().collect().await.ok();
+                        Ok::<_, Infallible>(answer)
+                    }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
                 http.serve_connection(TokioIo::new(tcp), service).await.ok();

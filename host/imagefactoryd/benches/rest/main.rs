@@ -1,11 +1,12 @@
 //! What the REST API costs: rates beside a bare hyper server, start-up, memory.
 //!
 //! Run by `cargo bench -p imagefactoryd --bench rest`, after a release build of the runner and the
-//! mock plugins; prints the tables of docs/benchmarks/rest.md. Needs `wrk` and `taskset`. The
-//! server runs on the first core, wrk on the second; keep-alive, no TLS, no OAuth. The bare server
-//! answers a constant body of the same size and is measured right after each number, because only
-//! ratios of one moment compare on a machine that does other things as well. `ROUND_S` (3) and
-//! `BUILDS` (1000) may be set.
+//! mock plugins; prints the tables of docs/benchmarks/rest.md. Needs `wrk`, `taskset` and `chrt`.
+//! The server runs on the first core, wrk on the second; keep-alive, no TLS, no OAuth. The bare
+//! server answers a constant body of the same size and is measured by turns with ours, because only
+//! ratios of one moment compare on a machine that does other things as well. `ROUND_S` (3),
+//! `BUILDS` (1000), `ONLY` (a part's name) and `REALTIME` (a priority, where chrt is allowed) may
+//! be set.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(missing_docs, reason = "a program")]
@@ -30,18 +31,49 @@ fn main() {
     if let Some(at) = arguments.iter().position(|argument| argument == "bare") {
         return bare::serve(arguments[at + 1].parse().expect("bytes"));
     }
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let wanted = |part: &str| only.is_empty() || only == part;
     println!("| what | requests/s | bare server | ratio |\n|---|---|---|---|");
-    fixed_answers();
-    for count in [10, 1_000, 10_000, 100_000] {
-        stored_images(count);
+    if wanted("fixed") {
+        fixed_answers();
     }
-    println!("\n| POST to 202 (durable) | requests/s |\n|---|---|");
-    for connections in [1, 8] {
-        posts(connections);
+    if wanted("images") {
+        [10, 1_000, 10_000, 100_000].map(stored_images);
+        beside_writes();
+    }
+    if wanted("posts") {
+        [1, 8].map(posts);
     }
     println!("\n| what | measured | aim |\n|---|---|---|");
-    start_up();
-    builds();
+    if wanted("start") {
+        start_up();
+    }
+    if wanted("builds") {
+        builds();
+    }
+}
+
+/// Which core a process runs on.
+#[derive(Clone, Copy)]
+pub(crate) enum Core {
+    Server,
+    Client,
+}
+
+/// A command of which only arguments are missing: the program and its own.
+pub(crate) fn pinned(core: Core) -> Command {
+    let core = match core {
+        Core::Server => "0",
+        Core::Client => "1",
+    };
+    let Ok(priority) = std::env::var("REALTIME") else {
+        let mut command = Command::new("taskset");
+        command.args(["-c", core]);
+        return command;
+    };
+    let mut command = Command::new("chrt");
+    command.args(["-f", &priority, "taskset", "-c", core]);
+    command
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -50,8 +82,8 @@ fn number(variable: &str, default: u64) -> u64 {
 
 /// Requests per second that wrk gets answered.
 fn rate(url: &str, connections: u32, script: Option<&Path>) -> f64 {
-    let mut wrk = Command::new("taskset");
-    wrk.args(["-c", "1", "wrk", "-t", "1", "-c", &connections.to_string(), "-d"]);
+    let mut wrk = pinned(Core::Client);
+    wrk.args(["wrk", "-t", "1", "-c", &connections.to_string(), "-d"]);
     wrk.arg(format!("{}s", number("ROUND_S", 3)));
     if let Some(script) = script {
         wrk.arg("-s").arg(script);
@@ -63,18 +95,22 @@ fn rate(url: &str, connections: u32, script: Option<&Path>) -> f64 {
     rate.and_then(|rate| rate.trim().parse().ok()).unwrap_or_else(|| panic!("{url}: {text}"))
 }
 
-/// One row: ours and the bare server's rate, three rounds each by turns, the medians.
+/// One row: ours and the bare server's rate, five rounds each by turns, the medians.
 fn row(what: &str, served: &Served, path: &str) {
     let url = format!("{}{path}", served.url);
     let bytes = served.get(path).len();
     let bare = bare::Bare::start(bytes);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        ours.push(rate(&url, 8, None));
-        theirs.push(rate(&bare.url, 8, None));
+    compare(&format!("{what} ({bytes} bytes)"), (&url, &bare.url), 8, None);
+}
+
+fn compare(what: &str, (ours, bare): (&str, &str), connections: u32, script: Option<&Path>) {
+    let (mut rates, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        rates.push(rate(ours, connections, script));
+        theirs.push(rate(bare, connections, script));
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    println!("| {what} ({bytes} bytes) | {ours:.0} | {theirs:.0} | {:.2} |", ours / theirs);
+    let (rates, theirs) = (median(rates), median(theirs));
+    println!("| {what} | {rates:.0} | {theirs:.0} | {:.2} |", rates / theirs);
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -98,18 +134,50 @@ fn stored_images(count: usize) {
     row(&format!("a page of 10 of {count}"), &served, "/imagefactory/base_images?limit=10");
 }
 
+/// One image, while another process changes another one all the time.
+fn beside_writes() {
+    let mut one = None;
+    let served = Served::start(2, |storage| one = Some(fill::fill(storage, 1000, TEMPLATE)));
+    let path = format!("/imagefactory/base_images/{}", one.expect("it was filled"));
+    let _writer = fill::Writer::start(&served.folder.path().join("storage"));
+    row("one image of 1000, beside 100 writes/s of another process", &served, &path);
+}
+
+/// All orders but one wait for their turn: what is measured is to take them.
 fn posts(connections: u32) {
-    let served = Served::start(2, |_| {});
+    let served = Served::with_sessions(1, 2, |_| {});
+    served.wait_until("/imagefactory/plugins", |text| text.matches("\"active\":true").count() == 2);
+    let order = |parameters: &str| {
+        format!("{{\"base_image\":{{\"template\":\"{TEMPLATE}\",\"parameters\":{parameters}}}}}")
+    };
+    let long = order("{\"mock_duration_ms\":3000000,\"mock_steps\":1}");
+    let answer = served.post("/imagefactory/base_images", &long);
+    served.wait_until("/imagefactory/base_images?status=BUILDING", |text| text.contains("href"));
     let script = served.folder.path().join("post.lua");
-    let body = format!("{{\"base_image\":{{\"template\":\"{TEMPLATE}\"}}}}");
+    let body = order("{}");
     let lua = format!(
         "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = \"application/json\"\n\
          wrk.body = [[{body}]]\n"
     );
     std::fs::write(&script, lua).expect("the folder is writable");
+    let bare = bare::Bare::start(answer.len());
     let url = format!("{}/imagefactory/base_images", served.url);
-    let rate = rate(&url, connections, Some(&script));
-    println!("| {connections} connections, builds going on beside | {rate:.0} |");
+    let what = format!("POST to 202, durable, {connections} connections");
+    compare(&what, (&url, &bare.url), connections, Some(&script));
+    println!("| fsyncs of 4 KiB on that disk | {:.0} | | |", fsyncs(served.folder.path()));
+}
+
+/// How often a second this disk makes a small write durable: the ceiling of orders one by one.
+fn fsyncs(folder: &Path) -> f64 {
+    use std::io::Write;
+    let mut file = std::fs::File::create(folder.join("fsyncs")).expect("a file");
+    let (started, mut count) = (Instant::now(), 0_u32);
+    while started.elapsed() < Duration::from_secs(2) {
+        file.write_all(&[0; 4096]).expect("room");
+        file.sync_data().expect("a disk");
+        count += 1;
+    }
+    f64::from(count) / started.elapsed().as_secs_f64()
 }
 
 fn start_up() {
@@ -123,7 +191,8 @@ fn start_up() {
 fn builds() {
     let served = Served::start(2, |_| {});
     served.wait_until("/imagefactory/plugins", |text| text.matches("\"active\":true").count() == 2);
-    println!("| RSS idle | {:.1} MB | 15 MB |", served.rss_mb());
+    let (idle, own) = served.memory_mb();
+    println!("| RSS idle | {idle:.1} MB, of it its own {own:.1} | 15 MB |");
     let started = Instant::now();
     let order = format!(
         "{{\"provider_image\":{{\"template\":\"{TEMPLATE}\",\"target\":\"mock\",\
@@ -145,9 +214,15 @@ fn builds() {
         served.wait_until("/imagefactory/base_images?status=COMPLETE", |text| {
             text.matches("\"_type\"").count() as u64 >= done
         });
-        sizes.push(format!("{:.1}", served.rss_mb()));
+        let (all, own) = served.memory_mb();
+        sizes.push(format!("{all:.1} ({own:.1})"));
     }
-    println!("| RSS after each tenth of {count} builds | {} MB | no growth |", sizes.join(", "));
-    std::thread::sleep(Duration::from_secs(5));
-    println!("| RSS 5 s later | {:.1} MB | |", served.rss_mb());
+    println!(
+        "| RSS (its own) after each tenth of {count} builds | {} MB | no growth |",
+        sizes.join(", ")
+    );
+    // Threads that waited for work have ended by then.
+    std::thread::sleep(Duration::from_secs(15));
+    let (all, own) = served.memory_mb();
+    println!("| RSS (its own) 15 s later | {all:.1} ({own:.1}) MB | |");
 }

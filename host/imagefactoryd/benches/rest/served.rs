@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::Core;
+
 /// A thousand builds on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -27,6 +29,15 @@ impl Served {
     /// With so many plugins: MockOS, MockCloud, and copies whose names do not fit, which cost the
     /// same to describe. `prepare` sees the storage folder before the start.
     pub(crate) fn start(plugins: usize, prepare: impl FnOnce(&Path)) -> Served {
+        Served::with_sessions(4, plugins, prepare)
+    }
+
+    /// The same, with so many builds at once.
+    pub(crate) fn with_sessions(
+        sessions: u32,
+        plugins: usize,
+        prepare: impl FnOnce(&Path),
+    ) -> Served {
         let folder = tempfile::Builder::new().prefix("rest-bench-").tempdir().expect("a folder");
         // Stages of other users pass through it.
         Command::new("chmod").arg("755").arg(folder.path()).status().expect("chmod runs");
@@ -45,13 +56,13 @@ impl Served {
             "jeos_config": folder.path().join("jeos"),
             "target_content": folder.path().join("target_content.xml"),
             "stage_runner": release().join("imagefactory-stage-runner"),
-            "max_concurrent_local_sessions": 4,
+            "max_concurrent_local_sessions": sessions,
         });
         let file = folder.path().join("imagefactory.conf");
         std::fs::write(&file, configuration.to_string()).expect("the folder is writable");
         let started = Instant::now();
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", env!("CARGO_BIN_EXE_imagefactoryd"), "--config"]).arg(&file);
+        let mut command = crate::pinned(Core::Server);
+        command.args([env!("CARGO_BIN_EXE_imagefactoryd"), "--config"]).arg(&file);
         command.args(["--port", "0", "--no_ssl", "--no_oauth", "--verbose"]).env_remove("RUST_LOG");
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the daemon starts");
         let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
@@ -70,13 +81,17 @@ impl Served {
         served
     }
 
-    /// Megabytes that the process has in memory (10^6 bytes).
-    pub(crate) fn rss_mb(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("the daemon lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1.024 / 1000.0
+    /// Megabytes (10^6 bytes) that the process has in memory: all, and what is its own and not a
+    /// file's (`Rss` and `Anonymous` of smaps_rollup, proc(5)).
+    pub(crate) fn memory_mb(&self) -> (f64, f64) {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let rollup = std::fs::read_to_string(path).expect("the daemon lives");
+        let megabytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+            let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+            kib * 1.024 / 1000.0
+        };
+        (megabytes("Rss:"), megabytes("Anonymous:"))
     }
 
     /// The body of a 200.

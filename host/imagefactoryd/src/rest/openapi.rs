@@ -87,7 +87,9 @@ fn endpoint_words(row: &Row, endpoint: super::routes::Endpoint) -> String {
 
 fn path_parameter(name: &str) -> Value {
     let schema = match name {
-        "id" | "base_image_id" | "target_image_id" => json!({"type": "string", "format": "uuid"}),
+        "id" | "base_image_id" | "target_image_id" | "leftover_id" => {
+            json!({"type": "string", "format": "uuid"})
+        }
         _ => json!({"type": "string", "minLength": 1}),
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema})

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::answers::{self, Answer};
-use super::bodies::{Fields, Payload};
+use super::bodies::{self, Fields, Payload};
 use super::problems::Problem;
 use super::request::Request;
 use super::routes::Found;
@@ -43,15 +43,20 @@ pub(crate) fn idempotency(
         let detail = format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} printable characters");
         return Err(Problem::bad_request(detail));
     }
-    let Payload::Whole(body) = body else {
-        let detail = "an upload of this size cannot have an Idempotency-Key";
-        return Err(Problem::bad_request(detail));
+    // The text of a multipart body has a boundary that is new in each request: its fields count.
+    let body: &[u8] = match body {
+        Payload::Whole(body) if !bodies::is_multipart(request) => body,
+        _ => &[],
     };
-    let mut digest = Sha256::new();
-    digest.update(format!("{} {}\n", request.method, found.path));
-    digest.update(body);
-    let request_sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = format!("{} {}\n", request.method, found.path);
+    let request_sha256 = hex_sha256(&[line.as_bytes(), body]);
     Ok(Some(IdempotencyKey { client: request.client.clone(), key: key.to_owned(), request_sha256 }))
+}
+
+fn hex_sha256(pieces: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    pieces.iter().for_each(|piece| digest.update(piece));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Parameters and callbacks, as the engine takes them.
@@ -61,6 +66,13 @@ pub(crate) fn options(
 ) -> Result<OrderOptions, Problem> {
     let parameters = fields.object("parameters")?;
     let callbacks = parameters.as_ref().map_or_else(|| Ok(Vec::new()), callbacks)?;
+    let idempotency = match (idempotency, fields.form_sha256()) {
+        (Some(key), Some(form)) => {
+            let request_sha256 = hex_sha256(&[key.request_sha256.as_bytes(), form.as_bytes()]);
+            Some(IdempotencyKey { request_sha256, ..key })
+        }
+        (key, _) => key,
+    };
     let source = TemplateSource::Rest;
     Ok(OrderOptions { parameters, callbacks, idempotency, source })
 }

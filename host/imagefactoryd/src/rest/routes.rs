@@ -40,6 +40,8 @@ pub(crate) enum Endpoint {
     ShowProvider,
     ValidateTemplate,
     Events,
+    ListLeftovers,
+    DropLeftover,
 }
 
 /// Who may ask.
@@ -93,7 +95,7 @@ use Form::{Json, Other};
 type MethodRow = &'static [(Method, Endpoint)];
 
 /// Addresses that stand alone.
-const PLAIN: [(&str, MethodRow, Access, Form); 17] = [
+const PLAIN: [(&str, MethodRow, Access, Form); 19] = [
     ("/", &[(Method::GET, StatusPage)], Local, Other),
     ("/metrics", &[(Method::GET, Metrics)], Local, Other),
     ("/healthz", &[(Method::GET, Health)], Open, Other),
@@ -116,6 +118,8 @@ const PLAIN: [(&str, MethodRow, Access, Form); 17] = [
     ),
     ("/imagefactory/templates/validate", &[(Method::POST, ValidateTemplate)], Signed, Json),
     ("/imagefactory/events", &[(Method::GET, Events)], Signed, Other),
+    ("/imagefactory/leftovers", &[(Method::GET, ListLeftovers)], Signed, Json),
+    ("/imagefactory/leftovers/{leftover_id}", &[(Method::DELETE, DropLeftover)], Signed, Json),
 ];
 
 /// The places where images stand.

@@ -135,7 +135,9 @@ async fn dispatch(rest: &Arc<Rest>, request: &Request, found: &Found, body: Payl
         Endpoint::ListProviders => handlers::targets::list_providers(rest, request, found).await,
         Endpoint::ShowProvider => handlers::targets::show_provider(rest, request, found).await,
         Endpoint::ValidateTemplate => handlers::templates::validate(rest, request, body).await,
-        Endpoint::Events => handlers::events::stream(rest, request),
+        Endpoint::ListLeftovers => handlers::leftovers::list(rest, request).await,
+        Endpoint::DropLeftover => handlers::leftovers::drop_it(rest, found).await,
+        Endpoint::Events => handlers::events::stream(rest, request).await,
     }
 }
 

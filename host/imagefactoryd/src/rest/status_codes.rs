@@ -15,6 +15,7 @@ impl From<DispatchError> for Problem {
             DispatchError::UnknownTarget { .. }
             | DispatchError::TargetMismatch { .. }
             | DispatchError::CredentialsMissing { .. }
+            | DispatchError::BadDiskImage(_)
             | DispatchError::UnknownCredentials(_) => Problem::bad_request(detail),
             DispatchError::Unfit { findings, .. } => {
                 let errors = findings.into_iter().map(|finding| json!({"detail": finding}));

@@ -12,6 +12,7 @@ pub(crate) struct Fields {
     values: Map<String, Value>,
     asked: Vec<&'static str>,
     upload: Option<Upload>,
+    form_sha256: Option<String>,
 }
 
 impl Fields {
@@ -23,6 +24,17 @@ impl Fields {
     /// With a file beside them.
     pub(crate) fn with_upload(self, upload: Option<Upload>) -> Fields {
         Fields { upload, ..self }
+    }
+
+    /// With the sha256 of names, values and file of a multipart form.
+    pub(crate) fn with_form_sha256(self, sha256: String) -> Fields {
+        Fields { form_sha256: Some(sha256), ..self }
+    }
+
+    /// What a multipart form says, whatever its boundary and the order of its parts; `None` for
+    /// other bodies.
+    pub(crate) fn form_sha256(&self) -> Option<&str> {
+        self.form_sha256.as_deref()
     }
 
     /// The file, once.

@@ -3,13 +3,15 @@
 //! The file goes to the store's staging folder while it arrives, and is gone when the [`Upload`] is
 //! dropped, however the request ends; what a crash leaves there is swept at the next start.
 
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use serde_json::Map;
-use tokio::io::AsyncWriteExt;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use super::{Fields, Payload, form, too_slow};
@@ -27,6 +29,8 @@ pub(crate) struct UploadFolder<'a> {
     pub(crate) folder: &'a Path,
     /// Bytes of all other fields together.
     pub(crate) text_bytes_max: usize,
+    /// Somebody wants to know whether the same file comes again.
+    pub(crate) hashed: bool,
 }
 
 /// A file that was sent. Removed when this is dropped.
@@ -36,6 +40,8 @@ pub(crate) struct Upload {
     pub(crate) path: PathBuf,
     /// How large it is.
     pub(crate) bytes: u64,
+    /// Of its content, where it was asked for.
+    sha256: Option<[u8; 32]>,
 }
 
 impl Drop for Upload {
@@ -61,7 +67,7 @@ pub(super) async fn parse(
             Some(_) if upload.is_some() => {
                 return Err(Problem::bad_request("the form has the field 'image_body' twice"));
             }
-            Some(uploads) => upload = Some(store(part, uploads.folder).await?),
+            Some(uploads) => upload = Some(store(part, uploads).await?),
             None => {
                 let bytes_max = uploads.map_or(usize::MAX, |uploads| uploads.text_bytes_max);
                 let value = text(part, bytes_max, &mut text_bytes).await?;
@@ -69,7 +75,20 @@ pub(super) async fn parse(
             }
         }
     }
-    Ok(Fields::new(fields).with_upload(upload))
+    let sha256 = sha256_of(&fields, upload.as_ref());
+    Ok(Fields::new(fields).with_upload(upload).with_form_sha256(sha256))
+}
+
+fn sha256_of(fields: &Map<String, Value>, upload: Option<&Upload>) -> String {
+    let mut names: Vec<&String> = fields.keys().collect();
+    names.sort();
+    let mut digest = Sha256::new();
+    for name in names {
+        // As JSON, so that no name can run into its value.
+        digest.update(json!([name, fields[name]]).to_string());
+    }
+    digest.update(upload.and_then(|upload| upload.sha256).unwrap_or_default());
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn pieces(payload: Payload) -> impl Stream<Item = Result<Bytes, warp::Error>> + Send + 'static {
@@ -116,16 +135,33 @@ async fn text(
     })
 }
 
-async fn store(mut part: multer::Field<'static>, folder: &Path) -> Result<Upload, Problem> {
-    let mut upload = Upload { path: folder.join(format!("{}.upload", Uuid::new_v4())), bytes: 0 };
+/// Zeros become holes: a disk image is mostly empty.
+async fn store(
+    mut part: multer::Field<'static>,
+    uploads: &UploadFolder<'_>,
+) -> Result<Upload, Problem> {
+    let path = uploads.folder.join(format!("{}.upload", Uuid::new_v4()));
+    let mut upload = Upload { path, bytes: 0, sha256: None };
+    let mut digest = uploads.hashed.then(Sha256::new);
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&upload.path).await.map_err(unwritable)?;
     while let Some(piece) = next_piece(&mut part).await? {
-        file.write_all(&piece).await.map_err(unwritable)?;
-        upload.bytes += piece.len() as u64;
+        if let Some(digest) = &mut digest {
+            digest.update(&piece);
+        }
+        let bytes = piece.len() as u64;
+        if piece.iter().all(|byte| *byte == 0) {
+            file.seek(SeekFrom::Current(bytes.cast_signed())).await.map_err(unwritable)?;
+        } else {
+            file.write_all(&piece).await.map_err(unwritable)?;
+        }
+        upload.bytes += bytes;
     }
     file.flush().await.map_err(unwritable)?;
+    // It may end with a hole.
+    file.set_len(upload.bytes).await.map_err(unwritable)?;
+    upload.sha256 = digest.map(|digest| digest.finalize().into());
     Ok(upload)
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use imagefactory_dispatch::requests::{Accepted, NewBaseImage};
-use serde_json::Map;
+use imagefactory_dispatch::requests::{NewBaseImage, NewImport, OrderOptions};
 
 use crate::rest::Rest;
 use crate::rest::answers::Answer;
@@ -22,14 +21,11 @@ pub(crate) async fn create(
 ) -> Answer {
     let idempotency = orders::idempotency(request, found, &body)?;
     let (staging, text_bytes_max) = (rest.layout.staging(), rest.rules.body_bytes_max);
-    let uploads = UploadFolder { folder: &staging, text_bytes_max };
+    let uploads = UploadFolder { folder: &staging, text_bytes_max, hashed: idempotency.is_some() };
     let mut fields = bodies::fields(request, body, "base_image", Some(&uploads)).await?;
     if let Some(upload) = fields.take_upload() {
-        if idempotency.is_some() {
-            let detail = "an import cannot have an Idempotency-Key";
-            return Err(Problem::bad_request(detail));
-        }
-        return import(rest, request, found, fields, upload).await;
+        let options = orders::options(&mut fields, idempotency)?;
+        return import(rest, request, found, (fields, upload, options)).await;
     }
     let template = orders::template(&mut fields)?
         .ok_or_else(|| Problem::bad_request("'template' is missing: a base image needs one"))?;
@@ -40,47 +36,19 @@ pub(crate) async fn create(
     orders::accepted(request, found, accepted, unknown)
 }
 
-/// The image is COMPLETE when this answers.
+/// An order like any other; its file is in the store by now.
 async fn import(
     rest: &Arc<Rest>,
     request: &Request,
     found: &Found,
-    mut fields: Fields,
-    upload: Upload,
+    (mut fields, upload, options): (Fields, Upload, OrderOptions),
 ) -> Answer {
-    if upload.bytes == 0 {
-        return Err(Problem::bad_request("'image_body' is empty"));
-    }
     let template = orders::template(&mut fields)?;
-    let parameters = fields.object("parameters")?;
-    let refused = parameters.as_ref().map_or_else(|| Ok(Vec::new()), orders::callbacks)?;
+    let format = fields.text("format")?.map(|format| format.trim().to_owned());
     let unknown = orders::unknown_fields(request, &fields)?;
-    let mut warnings = unknown;
-    if !refused.is_empty() {
-        warnings.push("an import is complete with its answer: no callbacks are sent".to_owned());
-    }
     rest.started().await;
-    let parameters = parameters.filter(|parameters| *parameters != Map::new());
-    let format = format_of(&upload).await?;
-    let image = rest
-        .dispatcher
-        .import_base_image(upload.path.clone(), format.to_owned(), template, parameters)
-        .await?;
-    let accepted = Accepted { image, replayed: false, warnings: Vec::new() };
-    orders::accepted(request, found, accepted, warnings)
-}
-
-/// By its first bytes, as QEMU tells formats apart; everything else is a raw disk.
-async fn format_of(upload: &Upload) -> Result<&'static str, Problem> {
-    use tokio::io::AsyncReadExt;
-    let mut magic = Vec::new();
-    let file = tokio::fs::File::open(&upload.path).await;
-    let read =
-        file.map_err(|error| Problem::internal(&error))?.take(4).read_to_end(&mut magic).await;
-    read.map_err(|error| Problem::internal(&error))?;
-    Ok(match magic.as_slice() {
-        b"QFI\xfb" => "qcow2",
-        b"KDMV" => "vmdk",
-        _ => "raw",
-    })
+    // `upload` removes what is still at its old name, whatever happens.
+    let new = NewImport { file: upload.path.clone(), format, template, options };
+    let accepted = rest.dispatcher.import_base_image(new).await?;
+    orders::accepted(request, found, accepted, unknown)
 }

@@ -1,13 +1,15 @@
 //! Lists of images: `{"base_images": [{"base_image": {_type, id, href}}, …]}`, oldest first.
 //!
 //! A list may have 100,000 entries, so it is written as text at once instead of as a tree of
-//! values. An unknown parent is an empty list, as it always was.
+//! values, and what is longer than a page of the store is sent page by page while it is read. An
+//! unknown parent is an empty list, as it always was.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::http::StatusCode;
+use hyper::http::header::CONTENT_TYPE;
+use hyper::http::{HeaderValue, StatusCode};
 use imagefactory_model::image::ImageKind;
 use imagefactory_model::status::{Status, UnknownStatus};
 use imagefactory_store::images::{ImageEntry, ImageQuery};
@@ -19,35 +21,112 @@ use crate::rest::href;
 use crate::rest::problems::Problem;
 use crate::rest::request::Request;
 use crate::rest::routes::Found;
+use crate::rest::streams::{self, Sink};
 
 /// Beyond it a page is no page: the list without `limit` has everything.
 const LIMIT_MAX: u32 = 100_000;
 
+/// Entries that are read and sent together: some 200 kB of text.
+const PAGE: u32 = 1000;
+
 /// GET of a collection.
 pub(crate) async fn list(rest: &Arc<Rest>, request: &Request, found: &Found) -> Answer {
     let kind = found.row.kind.unwrap_or(ImageKind::BaseImage);
-    let page = Page::asked_for(request)?;
+    let asked = Page::asked_for(request)?;
     let href = href::at(request, &found.path);
+    let text = ListText { kind, href };
     let Some(parent) = parent(rest, found).await? else {
-        return Ok(answers::json_bytes(StatusCode::OK, text(kind, &href, &[])));
+        return Ok(answers::json_bytes(StatusCode::OK, text.whole(&[])));
     };
     let query = ImageQuery {
         kind: Some(kind),
         parent,
-        status: page.status,
-        after: page.after,
+        status: asked.status,
+        after: asked.after,
         // One more, to know whether there are more.
-        limit: page.limit.map(|limit| limit + 1),
+        limit: Some(asked.limit.unwrap_or(PAGE).min(PAGE) + 1),
+        ..ImageQuery::default()
     };
-    let mut entries = rest.store().list(query).await?;
-    let limit = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let mut response = answers::json_bytes(StatusCode::OK, text(kind, &href, &entries));
-    if more && let Some(last) = entries.last() {
-        answers::link_next(&mut response, &page.next(&href, last.id));
+    let mut entries = rest.store().list(query.clone()).await?;
+    let limit = asked.limit.unwrap_or(u32::MAX);
+    let (page, limit_entries) = (PAGE as usize, usize::try_from(limit).unwrap_or(usize::MAX));
+    if entries.len() <= page || limit_entries <= page {
+        let more = entries.len() > limit_entries;
+        entries.truncate(limit_entries);
+        let mut response = answers::json_bytes(StatusCode::OK, text.whole(&entries));
+        if more && let Some(last) = entries.last() {
+            answers::link_next(&mut response, &asked.next(&text.href, last.id));
+        }
+        return Ok(response);
+    }
+    entries.truncate(page);
+    let next = match asked.limit {
+        Some(limit) => last_of_long_page(rest, &query, limit).await?,
+        None => None,
+    };
+    let link = next.map(|last| asked.next(&text.href, last));
+    let (sink, mut response) = streams::body();
+    tokio::spawn(send_pages(Arc::clone(rest), text, query, (entries, limit), sink));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(link) = link {
+        answers::link_next(&mut response, &link);
     }
     Ok(response)
+}
+
+/// `Link` stands in front of a body that is longer than what is read at once: its last entry, where
+/// there are more behind it.
+async fn last_of_long_page(
+    rest: &Rest,
+    query: &ImageQuery,
+    limit: u32,
+) -> Result<Option<Uuid>, Problem> {
+    let all = ImageQuery { limit: Some(limit + 1), ..query.clone() };
+    let entries = rest.store().list(all).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let last = entries.get(limit.saturating_sub(1)).map(|entry| entry.id);
+    Ok(last.filter(|_| entries.len() > limit))
+}
+
+/// The first page was read already. An image that is deleted meanwhile does not end the list: the
+/// next page goes on from its place.
+async fn send_pages(
+    rest: Arc<Rest>,
+    text: ListText,
+    query: ImageQuery,
+    (mut entries, mut left): (Vec<ImageEntry>, u32),
+    sink: Sink,
+) {
+    let mut piece = text.begin();
+    loop {
+        let Some(last) = entries.last().copied() else { break };
+        text.entries(&mut piece, &entries);
+        left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        if !sink.send(std::mem::take(&mut piece)).await {
+            return;
+        }
+        if left == 0 {
+            break;
+        }
+        let beyond = ImageQuery {
+            after: None,
+            beyond: Some(last.place),
+            limit: Some(left.min(PAGE)),
+            ..query.clone()
+        };
+        entries = match rest.store().list(beyond).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!("a list was broken off: {}", crate::error::chain(&error));
+                return sink.fail(std::io::Error::other("the store failed")).await;
+            }
+        };
+        if !entries.is_empty() {
+            piece.push(',');
+        }
+    }
+    piece.push_str("]}");
+    sink.send(piece).await;
 }
 
 /// `Some(None)`: no parent is asked for. `None`: the parent in the path does not exist.
@@ -99,23 +178,41 @@ impl Page {
     }
 }
 
-fn text(kind: ImageKind, href: &str, entries: &[ImageEntry]) -> Bytes {
-    // Nothing here needs escaping: names of ours, UUIDs, and a host that was checked.
-    let (name, type_name) = (kind.name(), kind.type_name());
-    /// Of one entry, without its href.
-    const ENTRY_BYTES: usize = 120;
-    let mut text = String::with_capacity(32 + entries.len() * (ENTRY_BYTES + href.len()));
-    write!(text, "{{\"{}\":[", kind.collection()).ok();
-    for (index, ImageEntry { id, .. }) in entries.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        write!(
-            text,
-            "{{\"{name}\":{{\"_type\":\"{type_name}\",\"href\":\"{href}/{id}\",\"id\":\"{id}\"}}}}"
-        )
-        .ok();
+/// How a list is written. Nothing in it needs escaping: names of ours, UUIDs, and a host that was
+/// checked.
+struct ListText {
+    kind: ImageKind,
+    href: String,
+}
+
+impl ListText {
+    fn whole(&self, entries: &[ImageEntry]) -> Bytes {
+        let mut text = self.begin();
+        self.entries(&mut text, entries);
+        text.push_str("]}");
+        text.into()
     }
-    text.push_str("]}");
-    text.into()
+
+    fn begin(&self) -> String {
+        format!("{{\"{}\":[", self.kind.collection())
+    }
+
+    fn entries(&self, text: &mut String, entries: &[ImageEntry]) {
+        /// Of one entry, without its href.
+        const ENTRY_BYTES: usize = 120;
+        let (name, type_name, href) = (self.kind.name(), self.kind.type_name(), &self.href);
+        text.reserve(2 + entries.len() * (ENTRY_BYTES + href.len()));
+        for (index, ImageEntry { id, .. }) in entries.iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            // Writing to a text never fails.
+            write!(
+                text,
+                "{{\"{name}\":{{\"_type\":\"{type_name}\",\"href\":\"{href}/{id}\",\
+                 \"id\":\"{id}\"}}}}"
+            )
+            .ok();
+        }
+    }
 }

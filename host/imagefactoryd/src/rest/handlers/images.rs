@@ -7,7 +7,7 @@ use hyper::http::StatusCode;
 use imagefactory_dispatch::requests::Deletion;
 use imagefactory_model::document;
 use imagefactory_model::image::{Image, ImageKind};
-use imagefactory_store::images::{ImageEntry, ImageQuery};
+use imagefactory_store::images::ImageQuery;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::rest::bodies::{self, Payload};
 use crate::rest::problems::Problem;
 use crate::rest::request::Request;
 use crate::rest::routes::Found;
-use crate::rest::{href, orders};
+use crate::rest::{href, orders, rendered};
 
 /// The image of the path: of its collection's kind, below the parents that the path names.
 pub(crate) async fn located(rest: &Rest, found: &Found) -> Result<Image, Problem> {
@@ -79,19 +79,16 @@ pub(crate) async fn check_grandparent(rest: &Rest, found: &Found) -> Result<(), 
 /// GET of one image.
 pub(crate) async fn show(rest: &Arc<Rest>, request: &Request, found: &Found) -> Answer {
     let href = href::at(request, &found.path);
-    // Before the first read: what is committed after it makes the answer old.
-    let revision = rest.store().revision();
     let id = found.uuid("id").unwrap_or_default();
-    if let Some(revision) = revision
-        && let Some(answer) = rest.rendered.get(revision, id, &href)
-    {
-        return Ok(answers::json_bytes(StatusCode::OK, answer));
-    }
+    let revision = match rest.rendered.get(rest.store(), id, &href).await? {
+        rendered::Found::Answer(answer) => return Ok(answers::json_bytes(StatusCode::OK, answer)),
+        rendered::Found::Nothing(revision) => revision,
+    };
     let image = located(rest, found).await?;
     let document = nested(rest, request, &image, &href).await?;
     let answer = Bytes::from(document.to_string());
     if let Some(revision) = revision {
-        rest.rendered.put(revision, id, &href, &answer);
+        rest.rendered.put(revision, (id, image.parent), &href, &answer);
     }
     Ok(answers::json_bytes(StatusCode::OK, answer))
 }
@@ -140,7 +137,7 @@ async fn children(
     let href = format!("{href}/{}", kind.collection());
     let entries: Vec<Value> = entries
         .iter()
-        .map(|entry| json!({ kind.name(): reference(entry, &format!("{href}/{}", entry.id)) }))
+        .map(|entry| json!({ kind.name(): reference(kind, entry.id, &format!("{href}/{}", entry.id)) }))
         .collect();
     Ok(json!({ kind.collection(): entries }))
 }
@@ -150,12 +147,11 @@ async fn parent(rest: &Rest, request: &Request, image: &Image) -> Result<Value, 
     // Deleted in this moment: then it has no parent any more.
     let Some(parent) = rest.store().image(id).await? else { return Ok(Value::Null) };
     let path = format!("/imagefactory/{}/{id}", parent.kind.collection());
-    let entry = ImageEntry { id, kind: parent.kind };
-    Ok(reference(&entry, &href::at(request, &path)))
+    Ok(reference(parent.kind, id, &href::at(request, &path)))
 }
 
-fn reference(entry: &ImageEntry, href: &str) -> Value {
-    json!({"_type": entry.kind.type_name(), "id": entry.id.to_string(), "href": href})
+fn reference(kind: ImageKind, id: Uuid, href: &str) -> Value {
+    json!({"_type": kind.type_name(), "id": id.to_string(), "href": href})
 }
 
 /// DELETE of one image: 204, the rest happens by itself.

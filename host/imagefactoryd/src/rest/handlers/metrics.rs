@@ -29,6 +29,13 @@ pub(crate) async fn show(rest: &Arc<Rest>) -> Answer {
     for (state, plugins) in by_state {
         line(&mut text, "imagefactory_plugins", &[("state", state)], plugins);
     }
+    let name = "imagefactory_leftovers";
+    describe(&mut text, name, "gauge", "What failed cleanups left outside, by state");
+    let left = rest.store().leftovers().await?;
+    for (state, given_up) in [("tried_again", false), ("given_up", true)] {
+        let count = left.iter().filter(|left| left.given_up == given_up).count() as u64;
+        line(&mut text, name, &[("state", state)], count);
+    }
     let requests = "imagefactory_http_requests_total";
     describe(&mut text, requests, "counter", "Answers by method and status");
     for (method, status, count) in rest.counters.requests() {

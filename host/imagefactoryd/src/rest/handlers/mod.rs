@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod image_lists;
 pub(crate) mod images;
 pub(crate) mod jeos;
+pub(crate) mod leftovers;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod plugins;
