@@ -290,6 +290,8 @@ async fn a_finished_disk_image_is_imported_as_it_arrives() {
     );
     let image =
         check_taken(send(&daemon, BASE, "multipart/form-data; boundary=b", body).await).await;
+    assert_eq!(image["status"], "NEW");
+    let image = daemon.finished(image["id"].as_str().unwrap()).await;
     assert_eq!(image["status"], "COMPLETE");
     assert_eq!(image["percent_complete"], 100);
     let path = format!("{BASE}/{}/raw_image", image["id"].as_str().unwrap());

@@ -134,6 +134,36 @@ async fn every_change_is_an_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_changes_is_an_event_and_missed_ones_are_told_by_their_id() {
+    let daemon = Daemon::start();
+    let mut events = daemon.get("/imagefactory/events").await;
+    read_until(&mut events, ": listening\n\n").await;
+    let template = daemon.folder.path().join("mock.tdl");
+    std::fs::write(&template, imagefactory_tests::factory::TDL_MOCK).unwrap();
+    let mut beside = std::process::Command::new(imagefactory_tests::binaries::imagefactory());
+    beside.arg("--config").arg(daemon.folder.path().join("imagefactory.conf"));
+    let built = beside.arg("base_image").arg(&template).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let text = read_until(&mut events, "\"status\":\"COMPLETE\"").await;
+    for status in ["NEW", "PENDING", "BUILDING"] {
+        assert!(text.contains(&format!("\"status\":\"{status}\"")), "{status} in {text}");
+    }
+    let ids: Vec<i64> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: ").map(|id| id.parse().unwrap()))
+        .collect();
+    assert!(ids.is_sorted_by(|one, next| one < next) && ids.len() > 3, "{ids:?}");
+    drop(events);
+
+    let again = daemon.request(Method::GET, "/imagefactory/events");
+    let again = again.header("Last-Event-ID", ids[0].to_string());
+    let mut again = again.send().await.unwrap();
+    let text = read_until(&mut again, "\"status\":\"COMPLETE\"").await;
+    assert!(text.contains(&format!("id: {}\n", ids[1])), "{text}");
+    assert!(!text.contains(&format!("id: {}\n", ids[0])), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_health_and_status_page_tell_counts_and_no_secrets() {
     let daemon = Daemon::start();
     finished_base(&daemon).await;

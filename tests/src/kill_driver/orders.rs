@@ -27,6 +27,8 @@ pub(super) struct Asked {
     with_key: bool,
     /// The image that exists already, for deletions and cancels.
     image: Option<String>,
+    /// A disk image that is sent beside the body, as a form.
+    disk: Option<String>,
 }
 
 /// What became of a request.
@@ -44,7 +46,13 @@ impl Asked {
         if self.with_key {
             request = request.header("Idempotency-Key", &self.tag);
         }
-        let sent = request.json(&self.body).send().await;
+        let request = match &self.disk {
+            Some(disk) => request
+                .header("Content-Type", "multipart/form-data; boundary=b")
+                .body(form(&self.body, disk)),
+            None => request.json(&self.body),
+        };
+        let sent = request.send().await;
         let answer = match sent {
             Err(_) => None,
             Ok(response) => {
@@ -146,6 +154,7 @@ impl Orders {
             tag: tag.clone(),
             with_key: false,
             image: None,
+            disk: None,
         };
         let parameters = parameters(random, callbacks.clone());
         let credentials = match random.percent(50) {
@@ -153,7 +162,7 @@ impl Orders {
             false => json!("<secret>canary-of-the-kill-test</secret>"),
         };
         let provider = json!({"ledger": self.ledger});
-        match random.weighted(&[22, 10, 10, 22, 8, 10, 14, 8]) {
+        match random.weighted(&[22, 10, 10, 22, 8, 10, 14, 8, 8]) {
             1 => new(
                 "target image by template",
                 "target_images",
@@ -215,6 +224,11 @@ impl Orders {
             7 if let Some((collection, id)) = self.open_image(random) => Asked {
                 image: Some(id.clone()),
                 ..new("cancel", &format!("{collection}/{id}/cancel"), "cancel", json!({}))
+            },
+            8 => Asked {
+                // Large enough that kills find it half sent, half hashed.
+                disk: Some(tag.repeat(1 << random.of(0..17))),
+                ..new("import", "base_images", "base_image", json!({"parameters": parameters}))
             },
             _ => new(
                 "base image",
@@ -371,6 +385,19 @@ impl Orders {
         }
         wrong
     }
+}
+
+/// A multipart form of the fields and the file.
+fn form(body: &Value, disk: &str) -> String {
+    let part = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let fields = body.as_object().and_then(|root| root.values().next()?.as_object());
+    let mut text = String::new();
+    for (name, value) in fields.into_iter().flatten() {
+        text.push_str(&part(name, &value.to_string()));
+    }
+    text + &part("image_body", disk) + "--b--\r\n"
 }
 
 const COLLECTIONS: [&str; 3] = ["base_images", "target_images", "provider_images"];
