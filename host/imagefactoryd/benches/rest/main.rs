@@ -38,11 +38,11 @@ fn main() {
         fixed_answers();
     }
     if wanted("images") {
-        [10, 1_000, 10_000, 100_000].map(stored_images);
+        [10, 1_000, 10_000, 100_000].into_iter().for_each(stored_images);
         beside_writes();
     }
     if wanted("posts") {
-        [1, 8].map(posts);
+        [1, 8].into_iter().for_each(posts);
     }
     println!("\n| what | measured | aim |\n|---|---|---|");
     if wanted("start") {

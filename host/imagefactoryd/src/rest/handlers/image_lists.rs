@@ -98,8 +98,7 @@ async fn send_pages(
     sink: Sink,
 ) {
     let mut piece = text.begin();
-    loop {
-        let Some(last) = entries.last().copied() else { break };
+    while let Some(last) = entries.last().copied() {
         text.entries(&mut piece, &entries);
         left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         if !sink.send(std::mem::take(&mut piece)).await {
