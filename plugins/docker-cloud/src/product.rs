@@ -164,11 +164,14 @@ fn remove(host: &Host, stage: &Stage<'_>, resource: &Resource) -> Result<()> {
     }
 }
 
-/// The registry of a stage, for removing.
+/// The registry of a stage, for removing. It must be one: a server that answers 404 to everything
+/// has not lost our image.
 pub(crate) fn open(host: &Host, stage: &Stage<'_>, repository: &str) -> Result<Registry> {
     let provider = Provider::of(stage)?;
     let login = Login::of(host, stage, &provider.registry)?;
-    Ok(Registry::new(host, &provider, repository, login)?.for_deletion())
+    let registry = Registry::new(host, &provider, repository, login)?.for_deletion();
+    registry.check()?;
+    Ok(registry)
 }
 
 fn written(details: &Details) -> Result<String> {
