@@ -53,5 +53,8 @@ pub mod faulty_proxy;
 /// A container registry to the letter of its specification.
 pub mod strict_registry;
 
+/// A real Keystone and a real Glance.
+pub mod openstack_servers;
+
 /// Disks that are full or broken.
 pub mod faulty_disk;

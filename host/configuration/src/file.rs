@@ -231,8 +231,9 @@ pub const KEYS: [&str; 43] = [
     "ec2_build_style",
 ];
 
-/// Keys of the original that plugins read: handed on to every plugin as they are.
-const PUBLIC_KEYS: [&str; 6] = [
+/// Keys that plugins read, most of them the original's: handed on to every plugin as they are.
+const PUBLIC_KEYS: [&str; 7] = [
+    "http",
     "openstack_image_format",
     "rhevm_image_format",
     "ec2_ami_type",

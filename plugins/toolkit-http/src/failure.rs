@@ -85,7 +85,8 @@ fn tls_failure(cause: &rustls::Error, at: &str) -> Failure {
     };
     let hint = match certificate {
         CertificateError::UnknownIssuer => {
-            "give the certificate of its authority in the provider's definition, or add it to the system's"
+            "give the certificate of its authority in the provider's definition, or add it to \
+             the system's"
         }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }

@@ -41,6 +41,11 @@ impl Progress {
         self.shared.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Begins to count anew, for an upload that is repeated as a whole.
+    pub fn restart(&self) {
+        self.shared.done.store(0, Ordering::Relaxed);
+    }
+
     /// Takes back what an attempt had sent that has to be repeated.
     pub(crate) fn take_back(&self, bytes: u64) {
         self.shared.done.fetch_sub(bytes, Ordering::Relaxed);

@@ -36,6 +36,16 @@ impl Response {
         self.status.is_success()
     }
 
+    /// Overloaded, or a gateway whose service is away: worth another try.
+    pub fn is_passing(&self) -> bool {
+        is_passing(self.status)
+    }
+
+    /// How long the server asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers)
+    }
+
     /// A header's first value, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -135,13 +145,15 @@ fn meaning(status: StatusCode) -> (ErrorCode, Option<&'static str>) {
         401 => (
             ErrorCode::Auth,
             Some(
-                "check the credentials: user, password and their domain or account, and whether they have expired",
+                "check the credentials: user, password and their domain or account, and whether \
+                 they have expired",
             ),
         ),
         403 => (
             ErrorCode::Permission,
             Some(
-                "the account is known but may not do this; ask the provider's administrator for the right",
+                "the account is known but may not do this; ask the provider's administrator for \
+                 the right",
             ),
         ),
         404 | 410 => (ErrorCode::NotFound, None),

@@ -39,7 +39,7 @@ impl RetryPolicy {
 
     /// How long to wait after the failed attempt of this number (1, 2, …); `None` = no more.
     /// `asked` is the service's Retry-After, which is honoured in full or not at all.
-    pub(crate) fn pause_after(
+    pub fn pause_after(
         &self,
         attempt: u32,
         spent: Duration,

@@ -5,19 +5,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio_rustls::rustls;
-
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What the server does about a request.
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Status, further header lines, body.
     Answer(u16, String, Vec<u8>),
     /// Reads so many bytes of the body and closes.
@@ -30,29 +28,29 @@ pub(super) enum Act {
     Silence,
 }
 
-pub(super) fn answer(status: u16, body: &str) -> Act {
+pub(crate) fn answer(status: u16, body: &str) -> Act {
     Act::Answer(status, String::new(), body.into())
 }
 
 type Script = Arc<dyn Fn(usize, &Seen) -> Act + Send + Sync>;
 
 /// Lives as long as the test's process; its port is free again then.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     scheme: &'static str,
     seen: Arc<Mutex<Vec<Seen>>>,
     /// Most requests that were being answered at one time.
-    pub(super) at_once_max: Arc<AtomicUsize>,
+    pub(crate) at_once_max: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// `script` gets the number of the request (0, 1, …) and its head.
-    pub(super) fn start(script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> Server {
+    pub(crate) fn start(script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static) -> Server {
         Server::launch(None, script)
     }
 
     /// The same behind TLS.
-    pub(super) fn start_tls(
+    pub(crate) fn start_tls(
         tls: rustls::ServerConfig,
         script: impl Fn(usize, &Seen) -> Act + Send + Sync + 'static,
     ) -> Server {
@@ -96,12 +94,12 @@ impl Server {
         server
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// What came so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }

@@ -1,7 +1,5 @@
 //! Certificates: the right one, the wrong ones, and none at all.
 
-use tokio_rustls::rustls;
-
 use super::*;
 
 /// An authority, and a server with a certificate of it for these names.
