@@ -1,4 +1,5 @@
-//! Plugins as they were compiled when an ABI version was released, run by today's host.
+//! Plugins as they were compiled when an ABI version was released, run by today's host; and today's
+//! plugins, run by a host that knows nothing but the headers of such a version.
 //!
 //! `tests/old-plugins/VERSION` holds them with their manifests; `README.md` there says how they
 //! came to be. Each is described and then runs each of its operations through the real supervisor
@@ -71,6 +72,45 @@ fn todays_plugins_fit_the_oldest_host_of_their_major() {
         let plugin = Plugin::load(&library);
         assert!(!plugin.id().is_empty());
     }
+}
+
+#[test]
+fn new_plugins_run_on_old_hosts() {
+    let c = ["CMockOS", "CMockCloud", "CxxMockOS"].map(abi_build::library);
+    let rust = ["mock_os", "mock_cloud"].map(binaries::plugin_library);
+    let plugins: Vec<PathBuf> = c.into_iter().chain(rust).collect();
+    let released = abi_build::released_abis();
+    assert!(!released.is_empty());
+    for abi in released {
+        let host = abi_build::old_host(&abi);
+        for plugin in &plugins {
+            check_old_host(&abi, &host, plugin);
+        }
+    }
+}
+
+/// Runs one stage of a plugin in an old host and judges what both left and said.
+fn check_old_host(abi: &str, host: &Path, plugin: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let token = "1f0c3a5e-0000-4000-8000-000000000001";
+    let mut run = std::process::Command::new(host);
+    let ran = run.args([plugin, folder.path(), Path::new(token)]).output().unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let complaint = String::from_utf8(ran.stderr).unwrap();
+    let what = format!("{} on a host of {abi}:\n{said}{complaint}", plugin.display());
+    assert!(ran.status.success(), "{what}");
+    let has = |line: &str| said.lines().any(|l| l.starts_with(line));
+    if folder.path().join("output").exists() {
+        let bytes = std::fs::metadata(folder.path().join("output")).unwrap().len();
+        assert!(bytes >= 64 << 10, "{what}");
+        assert!(has("result format \"raw\""), "{what}");
+    } else {
+        let ledger = std::fs::read_to_string(folder.path().join("ledger")).unwrap();
+        assert!(ledger.starts_with(&format!("create {token} ")), "{ledger}\n{what}");
+        assert!(has(&format!("journal will_create mock-image {token}")), "{what}");
+        assert!(has("result identifier_on_provider "), "{what}");
+    }
+    assert!(has("status 0"), "{what}");
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -37,6 +37,30 @@ pub(crate) fn c_source_as_cpp(source: &str) -> PathBuf {
     build("g++", "-std=c++11", &fixtures().join(source), &format!("{source}-as-cpp"))
 }
 
+/// The versions whose headers are frozen, oldest first: the folders of `plugin-sdk/abi`.
+pub(crate) fn released_abis() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("plugin-sdk/abi")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// The host of `tests/old-plugins/hosts`, compiled with the frozen headers of one version.
+pub(crate) fn old_host(abi: &str) -> PathBuf {
+    let host = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("old-host-{abi}"));
+    let done = Command::new("gcc")
+        .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
+        .arg(root().join("plugin-sdk/abi").join(abi).join("include"))
+        .arg(root().join("tests/old-plugins/hosts/host.c"))
+        .args(["-ldl", "-o"])
+        .arg(&host)
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run gcc: {e}; install gcc"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    host
+}
+
 /// What this process has compiled. The lock is held while compiling, so nothing is compiled twice.
 static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
