@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use crate::stage::{JournalEntry, LogLevel, Progress, StageOrder};
 
-pub use self::decoder::{FrameDecoder, FrameError, encode};
+pub use self::decoder::{
+    FrameDecoder, FrameError, LENGTH_BYTES, STRUCTURE_MAX, announced_length, encode, parse,
+};
 // The manifest's own nouns: what it asks for and what a runner is told are of one type.
 pub use imagefactory_plugin_sdk::payload::manifest::{PluginKind, SandboxProfile};
 

@@ -239,7 +239,7 @@ fn call(
 fn status_of(error: &WireError) -> i32 {
     match error {
         WireError::Closed => exit_status::ORPHANED,
-        WireError::TooLong { .. } | WireError::Malformed(_) => exit_status::DEFECT,
+        WireError::Frame(_) => exit_status::DEFECT,
         WireError::Broken(_) => exit_status::BROKEN_WIRE,
     }
 }

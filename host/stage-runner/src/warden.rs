@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use imagefactory_model::frames::{Hello, HostFrame, PROTOCOL, SandboxReport};
+use imagefactory_model::frames::{FrameError, Hello, HostFrame, PROTOCOL, SandboxReport};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::FdFlags;
@@ -215,8 +215,10 @@ fn receive_hello(wire: &Wire) -> Result<Hello, RunnerError> {
         Ok(HostFrame::Reply { .. }) => return Err(unexpected("Reply")),
         Ok(HostFrame::Cancel) => return Err(unexpected("Cancel")),
         Err(WireError::Closed) => exit_status::leave(exit_status::ORPHANED),
-        Err(WireError::TooLong { .. }) => return Err(unexpected("an oversized frame")),
-        Err(WireError::Malformed(_)) => return Err(unexpected("an unreadable frame")),
+        Err(WireError::Frame(FrameError::TooLong { .. })) => {
+            return Err(unexpected("an oversized frame"));
+        }
+        Err(WireError::Frame(_)) => return Err(unexpected("an unreadable frame")),
         Err(WireError::Broken(_)) => exit_status::leave(exit_status::BROKEN_WIRE),
     };
     if hello.protocol == PROTOCOL {

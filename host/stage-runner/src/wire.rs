@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use imagefactory_model::frames::{FRAME_BYTES_MAX, HostFrame, RunnerFrame};
+use imagefactory_model::frames::{self, FrameError, HostFrame, LENGTH_BYTES, RunnerFrame};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -20,15 +20,9 @@ pub enum WireError {
     /// The daemon closed its end or died.
     #[error("the daemon is gone")]
     Closed,
-    /// More than both sides agreed on.
-    #[error("a frame of {bytes} bytes is longer than the {FRAME_BYTES_MAX} that may be sent")]
-    TooLong {
-        /// Of the body.
-        bytes: usize,
-    },
-    /// Not a frame that this runner knows.
-    #[error("a frame from the daemon cannot be read: {0}")]
-    Malformed(#[source] serde_json::Error),
+    /// Not a frame that this runner knows, or none that may be sent.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
     /// The descriptor is not what it was: somebody in this process closed or replaced it.
     #[error("the socket to the daemon is broken: {0}")]
     Broken(#[source] io::Error),
@@ -63,17 +57,13 @@ impl Wire {
 
     /// Waits for the next frame. Only one thread receives.
     pub fn receive(&self) -> Result<HostFrame, WireError> {
-        let mut length = [0u8; 4];
+        let mut length = [0u8; LENGTH_BYTES];
         self.receive_exactly(&mut length)?;
-        let bytes = u32::from_le_bytes(length) as usize;
-        if bytes > FRAME_BYTES_MAX {
-            return Err(WireError::TooLong { bytes });
-        }
-        let mut body = vec![0u8; bytes];
+        let mut body = vec![0u8; frames::announced_length(length)?];
         self.receive_exactly(&mut body)?;
-        let frame = serde_json::from_slice(&body).map_err(WireError::Malformed);
+        let frame = frames::parse(&body);
         wipe(&mut body);
-        frame
+        Ok(frame?)
     }
 
     fn receive_exactly(&self, buffer: &mut [u8]) -> Result<(), WireError> {
@@ -92,13 +82,7 @@ impl Wire {
 
     /// Sends one frame, whole; waits while the daemon is behind with reading.
     pub fn send(&self, frame: &RunnerFrame) -> Result<(), WireError> {
-        let mut buffer = vec![0u8; 4];
-        serde_json::to_writer(&mut buffer, frame).map_err(WireError::Malformed)?;
-        let bytes = buffer.len() - 4;
-        let length = u32::try_from(bytes).ok().filter(|_| bytes <= FRAME_BYTES_MAX);
-        let length = length.ok_or(WireError::TooLong { bytes })?;
-        buffer[..4].copy_from_slice(&length.to_le_bytes());
-
+        let buffer = frames::encode(frame)?;
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sent = 0;
         while sent < buffer.len() {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// All frames up to the end or the first error; whether there was one.
 fn decode<Frame: DeserializeOwned>(bytes: &[u8], piece: usize) -> (Vec<Frame>, bool) {
-    let mut decoder = FrameDecoder::new();
+    let mut decoder = FrameDecoder::wary();
     let mut frames = Vec::new();
     for piece in bytes.chunks(piece) {
         decoder.push(piece);

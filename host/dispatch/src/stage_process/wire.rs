@@ -5,16 +5,17 @@
 //! budget allows must not cost the daemon more than a bounded share of time and memory. Nothing
 //! here knows what a frame means.
 
+use std::error::Error;
 use std::io;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt};
-use imagefactory_model::frames::{FRAME_BYTES_MAX, HostFrame, RunnerFrame};
+use imagefactory_model::frames::{
+    FRAME_BYTES_MAX, FrameDecoder, FrameError, HostFrame, RunnerFrame, encode,
+};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::calls::CALLS_AT_ONCE_MAX;
 
@@ -32,41 +33,41 @@ const COST_BURST: f64 = 2.0 * FRAME_BYTES_MAX as f64;
 /// most 8192 frames a second, which takes a tenth of one core (measured).
 const COST_PER_FRAME: f64 = 4096.0;
 
-/// Commas and brackets in one frame. A `serde_json::Value` takes up to 72 bytes for two bytes of
-/// text, so 16 MiB of `[0,0,…` would become half a gigabyte.
-const STRUCTURE_MAX: usize = 1 << 20;
+/// What is read from the socket at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Reads frames.
 pub(super) struct FrameReader {
-    frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
+    socket: OwnedReadHalf,
+    decoder: FrameDecoder,
+    piece: Box<[u8]>,
     budget: f64,
     refilled: Instant,
 }
 
 /// Sends frames; a task of its own writes them, so that a runner that does not read blocks nobody.
 pub(super) struct FrameSender {
-    unsent: mpsc::Sender<Bytes>,
+    unsent: mpsc::Sender<Vec<u8>>,
 }
 
 /// Splits the socket. The writing task ends when the sender is dropped or the runner is gone.
 pub(super) fn open(socket: UnixStream) -> (FrameReader, FrameSender) {
     let (input, output) = socket.into_split();
     let (unsent, queue) = mpsc::channel(UNSENT_FRAMES_MAX);
-    tokio::spawn(write_frames(FramedWrite::new(output, codec()), queue));
-    let frames = FramedRead::new(input, codec());
-    (FrameReader { frames, budget: COST_BURST, refilled: Instant::now() }, FrameSender { unsent })
+    tokio::spawn(write_frames(output, queue));
+    let reader = FrameReader {
+        socket: input,
+        decoder: FrameDecoder::wary(),
+        piece: vec![0; PIECE_BYTES].into_boxed_slice(),
+        budget: COST_BURST,
+        refilled: Instant::now(),
+    };
+    (reader, FrameSender { unsent })
 }
 
-fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().little_endian().max_frame_length(FRAME_BYTES_MAX).new_codec()
-}
-
-async fn write_frames(
-    mut output: FramedWrite<OwnedWriteHalf, LengthDelimitedCodec>,
-    mut queue: mpsc::Receiver<Bytes>,
-) {
+async fn write_frames(mut output: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
     while let Some(frame) = queue.recv().await {
-        if output.send(frame).await.is_err() {
+        if output.write_all(&frame).await.is_err() {
             // The runner is gone or has closed its end; its exit says the rest.
             return;
         }
@@ -91,57 +92,71 @@ impl FrameReader {
             let pause = Duration::from_secs_f64(-self.budget / COST_PER_SECOND);
             sleep_until(self.refilled + pause).await;
         }
-        match self.frames.next().await {
-            None => Err(Broken::Closed),
-            Some(Ok(body)) => {
-                self.spend(body.len());
-                parse(&body)
+        loop {
+            if let Some(frame) = self.decoder.next().map_err(garbage)? {
+                self.spend(COST_PER_FRAME);
+                return Ok(frame);
             }
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(Broken::Garbage(
-                format!("it sent a frame of more than {FRAME_BYTES_MAX} bytes"),
-            )),
-            Some(Err(_)) => Err(Broken::Io),
+            // Waits without taking anything, so that nothing is lost when the future is dropped.
+            self.socket.readable().await.map_err(|_| Broken::Io)?;
+            match self.socket.try_read(&mut self.piece) {
+                Ok(0) => return Err(self.end()),
+                Ok(count) => {
+                    self.decoder.push(self.piece.get(..count).unwrap_or_default());
+                    self.spend(count as f64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Broken::Io),
+            }
         }
     }
 
-    fn spend(&mut self, bytes: usize) {
+    /// A stream that ends within a frame is a runner that died while it was sending.
+    fn end(&self) -> Broken {
+        if self.decoder.is_between_frames() { Broken::Closed } else { Broken::Io }
+    }
+
+    fn spend(&mut self, cost: f64) {
         let now = Instant::now();
         let gained = (now - self.refilled).as_secs_f64() * COST_PER_SECOND;
         self.refilled = now;
-        self.budget = (self.budget + gained).min(COST_BURST) - bytes as f64 - COST_PER_FRAME;
+        self.budget = (self.budget + gained).min(COST_BURST) - cost;
     }
 }
 
-fn parse(body: &BytesMut) -> Result<RunnerFrame, Broken> {
-    let structure = body.iter().filter(|byte| b",[{".contains(byte)).count();
-    if structure > STRUCTURE_MAX {
-        return Err(Broken::Garbage(format!(
-            "it sent a frame of {structure} JSON members; at most {STRUCTURE_MAX} are read"
-        )));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        // serde_json quotes the text that it stumbles over, which may be anything.
-        let said = error.to_string();
-        let said = super::stage_log::visible(super::stage_log::cut(&said, 300));
-        Broken::Garbage(format!("it sent a frame that is not one: {said}"))
-    })
+fn garbage(error: FrameError) -> Broken {
+    let said = match &error {
+        FrameError::TooLong { .. } => {
+            format!("it sent a frame of more than {FRAME_BYTES_MAX} bytes")
+        }
+        FrameError::Malformed { source, .. } => {
+            // serde_json quotes the text that it stumbles over, which may be anything.
+            let said = source.to_string();
+            let said = super::stage_log::visible(super::stage_log::cut(&said, 300));
+            format!("it sent a frame that is not one: {said}")
+        }
+        FrameError::TooManyMembers { .. } | FrameError::Unwritable(_) => format!("it sent {error}"),
+    };
+    Broken::Garbage(said)
 }
 
 impl FrameSender {
     /// Queues a frame. The error is a breach of the protocol (the runner does not read) or a frame
     /// that we cannot send.
     pub(super) fn send(&self, frame: &HostFrame) -> Result<(), String> {
-        let body = serde_json::to_vec(frame).map_err(|error| format!("no frame: {error}"))?;
-        if body.len() > FRAME_BYTES_MAX {
-            return Err(format!("a frame of {} bytes is too long to send", body.len()));
-        }
-        match self.unsent.try_send(Bytes::from(body)) {
+        let bytes = encode(frame).map_err(|error| told(&error))?;
+        match self.unsent.try_send(bytes) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 Err(format!("it left {UNSENT_FRAMES_MAX} frames unread"))
             }
         }
     }
+}
+
+/// The error with its cause.
+fn told(error: &FrameError) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imagefactory_model::frames::{CallReply, HostCall, PluginErrorReport, RunnerFrame};
+use imagefactory_model::frames::{CallReply, FrameError, HostCall, PluginErrorReport, RunnerFrame};
 use imagefactory_model::stage::{
     Artifact, JournalEntry, LogLevel, Operation, Progress, StageOrder, StagePaths,
 };
@@ -268,10 +268,10 @@ impl HostServices {
             Ok(()) => Ok(()),
             // The control thread sees it too and ends the stage in good order.
             Err(WireError::Closed) => Err(HostFault::new(IMGF_E_IO, "the daemon is gone")),
-            Err(WireError::TooLong { bytes }) => {
+            Err(WireError::Frame(FrameError::TooLong { bytes })) => {
                 Err(HostFault::argument(format!("{bytes} bytes are too long")))
             }
-            Err(WireError::Malformed(error)) => Err(HostFault::argument(error.to_string())),
+            Err(WireError::Frame(error)) => Err(HostFault::argument(error.to_string())),
             // Somebody in this process closed or replaced the socket: nothing can be told any
             // more, so success cannot be either.
             Err(WireError::Broken(_)) => exit_status::leave(exit_status::BROKEN_WIRE),
