@@ -23,6 +23,9 @@ const CACHE_DIR: &str = "/var/cache/imagefactory";
 const JEOS_DIR: &str = "/etc/imagefactory/jeos_images";
 const TARGET_CONTENT: &str = "/etc/imagefactory/target_content.xml";
 
+/// The key of credentials whose values are names of variables.
+const FROM_ENVIRONMENT: &str = "from_environment";
+
 /// The contract's default limit on request bodies.
 const BODY_BYTES_MAX: u64 = 4 << 20;
 
@@ -139,7 +142,9 @@ impl Settings {
             cache_dir: file.cache_dir.clone().unwrap_or_else(|| CACHE_DIR.into()),
             places: places(&file),
             tdl_require_root_pw: file.tdl_require_root_pw.unwrap_or(false),
-            credentials: NamedCredentials::new(credential_texts(&file.credentials)),
+            credentials: NamedCredentials::new(credential_texts(&file.credentials, |name| {
+                std::env::var(name).ok()
+            })),
             plugin_settings: file.plugin_settings.clone(),
             public_settings,
             plugin_folders: file.plugin_folders.clone(),
@@ -194,11 +199,22 @@ fn places(file: &ConfigurationFile) -> PlaceLimits {
     places
 }
 
-/// Credentials that are written as an object reach their plugin as JSON text.
-fn credential_texts(credentials: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+/// Credentials that are written as an object reach their plugin as JSON text. Those of the form
+/// `{"from_environment": {"secret_key": "VARIABLE"}}` take their values from the factory's own
+/// environment; what is not set there is left out, and the plugin says what it misses.
+fn credential_texts(
+    credentials: &BTreeMap<String, Value>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    let text = |value: &Value| match (value, value.get(FROM_ENVIRONMENT)) {
+        (Value::String(text), _) => text.clone(),
+        (_, Some(Value::Object(variables))) => {
+            let value = |(key, name): (&String, &Value)| {
+                Some((key.clone(), Value::from(variable(name.as_str()?)?)))
+            };
+            Value::Object(variables.iter().filter_map(value).collect()).to_string()
+        }
+        (other, _) => other.to_string(),
     };
     credentials
         .iter()
@@ -276,6 +292,18 @@ mod tests {
         let shown = format!("{settings:?}");
         assert!(!shown.contains("canary"), "{shown}");
         assert_eq!(settings.factory.credentials.get("@n"), Some(r#"{"password":"canary-2"}"#));
+    }
+
+    #[test]
+    fn credentials_may_name_variables_of_the_factorys_environment() {
+        let credentials = serde_json::json!({
+            "@aws": {"from_environment": {"access_key": "KEY", "secret_access_key": "UNSET"}},
+            "plain": {"access_key": "KEY"},
+        });
+        let credentials = serde_json::from_value(credentials).unwrap();
+        let texts = credential_texts(&credentials, |name| (name == "KEY").then(|| "k".to_owned()));
+        assert_eq!(texts["aws"], r#"{"access_key":"k"}"#);
+        assert_eq!(texts["plain"], r#"{"access_key":"KEY"}"#);
     }
 
     #[test]
