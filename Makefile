@@ -16,6 +16,7 @@ VERSION     = 2.0.0
 # id of the manifest:name of the crate
 PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud OVACloud:ova_cloud \
     DockerCloud:docker_cloud VSphereCloud:vsphere_cloud OpenStackCloud:openstack_cloud
+    DockerCloud:docker_cloud VSphereCloud:vsphere_cloud EC2Cloud:ec2_cloud
 
 .PHONY: help
 help: ## What can be made
@@ -70,6 +71,7 @@ test-build:
 clouds: deps ## The real cloud servers that the tests push to (Debian packages)
 	tests/clouds/install-servers
 	tests/clouds/prepare-openstack >/dev/null
+	tests/clouds/make-venv >/dev/null
 
 .PHONY: clients
 clients: deps ## The Python environment of the tests' schemathesis, in target/clients
