@@ -15,8 +15,8 @@ VERSION     = 2.0.0
 
 # id of the manifest:name of the crate
 PLUGINS = MockOS:mock_os MockCloud:mock_cloud DebianOS:debian_os LocalCloud:local_cloud OVACloud:ova_cloud \
-    DockerCloud:docker_cloud VSphereCloud:vsphere_cloud OpenStackCloud:openstack_cloud
-    DockerCloud:docker_cloud VSphereCloud:vsphere_cloud EC2Cloud:ec2_cloud
+    DockerCloud:docker_cloud VSphereCloud:vsphere_cloud OpenStackCloud:openstack_cloud \
+    EC2Cloud:ec2_cloud
 
 .PHONY: help
 help: ## What can be made

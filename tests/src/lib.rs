@@ -41,6 +41,9 @@ pub mod daemon;
 /// What a mock provider was asked to create and remove.
 pub mod ledger;
 
+/// A server that speaks EC2 and EBS, strictly, and fails as it is told.
+pub mod strict_ec2;
+
 /// A listener for callbacks that outlives every daemon.
 pub mod callback_listener;
 
