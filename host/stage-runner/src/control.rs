@@ -4,8 +4,8 @@
 //! plugin can stop it. The ladder when the daemon is gone is the same that the daemon would climb:
 //! cancel, grace, SIGTERM to the group, 5 s, end.
 
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use imagefactory_model::frames::{HostFrame, RunnerFrame};
@@ -34,8 +34,8 @@ pub struct Control {
     pub calls: Arc<PendingCalls>,
     /// To the stage thread.
     pub orders: SyncSender<StageOrder>,
-    /// Kernel's id of the stage thread.
-    pub stage_thread: i32,
+    /// Kernel's id of the stage thread; empty until it has begun.
+    pub stage_thread: Arc<OnceLock<i32>>,
     /// Between cancel and SIGTERM.
     pub cancel_grace: Duration,
 }
@@ -93,9 +93,10 @@ impl Control {
     }
 
     fn stage_thread_lives(&self) -> bool {
+        let Some(&thread) = self.stage_thread.get() else { return true };
         let process = rustix::process::getpid().as_raw_nonzero().get();
         // SAFETY: signal 0 is never delivered; it only asks whether the thread exists.
-        let answer = unsafe { libc::syscall(libc::SYS_tgkill, process, self.stage_thread, 0) };
+        let answer = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, 0) };
         answer == 0
     }
 

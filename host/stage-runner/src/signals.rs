@@ -14,6 +14,14 @@ pub fn outlast_requests() {
     }
 }
 
+/// Takes [`outlast_requests`] back, in the process that the requests are for.
+pub fn follow_requests() {
+    for signal in ENDING {
+        // SAFETY: setting a disposition touches no memory.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Everything as a fresh program expects it, except SIGPIPE: a plugin that writes to a closed
 /// connection gets an error and does not die.
 pub fn reset() {
@@ -28,6 +36,12 @@ pub fn reset() {
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
     }
+}
+
+/// Writing to a closed connection is an error and no death.
+pub fn survive_closed_connections() {
+    // SAFETY: ignoring a signal touches no memory.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Ends this process as another one ended: by the same signal, or with the same status.

@@ -1,7 +1,7 @@
 //! The innermost process: two threads, one that meets the plugin and one that listens.
 
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use imagefactory_model::frames::{Hello, RunnerFrame, SandboxReport};
@@ -32,7 +32,7 @@ pub fn confine_and_work(
     walls: Walls,
     mut report: SandboxReport,
 ) -> ! {
-    signals::reset();
+    signals::follow_requests();
     if let Err(error) = confine(&hello, &layers, walls, &mut report) {
         refuse(&wire, &error);
     }
@@ -86,7 +86,8 @@ fn work(wire: Wire, hello: Hello, library: CheckedLibrary, sandbox: SandboxRepor
     };
     let calls = Arc::new(PendingCalls::default());
     let (orders, taken_orders) = sync_channel(1);
-    let (started, has_started) = sync_channel(1);
+    let stage_thread = Arc::new(OnceLock::new());
+    let started = stage_thread.clone();
     let cancel_grace = Duration::from_millis(hello.sandbox.cancel_grace_ms);
     let stage = StageThread {
         wire: wire.clone(),
@@ -98,8 +99,8 @@ fn work(wire: Wire, hello: Hello, library: CheckedLibrary, sandbox: SandboxRepor
         sandbox,
     };
     let body = move || {
-        // The receiver waits right below; it is there.
-        started.send(rustix::thread::gettid().as_raw_nonzero().get()).ok();
+        // Empty until now: nobody else sets it.
+        started.set(rustix::thread::gettid().as_raw_nonzero().get()).ok();
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.run()));
         exit_status::leave(run.unwrap_or(exit_status::DEFECT))
     };
@@ -107,7 +108,6 @@ fn work(wire: Wire, hello: Hello, library: CheckedLibrary, sandbox: SandboxRepor
     if let Err(error) = builder.spawn(body) {
         refuse(&wire, &RunnerError::layer("cannot start the stage thread", error));
     }
-    let Ok(stage_thread) = has_started.recv() else { exit_status::leave(exit_status::DEFECT) };
     Control { wire, cancellation, calls, orders, stage_thread, cancel_grace }.run()
 }
 

@@ -24,6 +24,12 @@ pub(crate) const EVERYWHERE: [Situation; 5] = [
     Situation { daemon: Daemon::Root, profile: OsRoot },
 ];
 
+/// The profile whose plugins may make no namespaces.
+pub(crate) const CLOUD: [Situation; 2] = [CONFINED[1], CONFINED[3]];
+
+/// The profiles whose plugins may.
+pub(crate) const BUILDERS: [Situation; 3] = [CONFINED[0], CONFINED[2], EVERYWHERE[4]];
+
 /// One profile under both daemons, for sins against the channel's data, which no sandbox layer
 /// looks at.
 pub(crate) const ANYWHERE: [Situation; 2] = [CONFINED[0], CONFINED[2]];

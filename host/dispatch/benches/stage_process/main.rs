@@ -116,9 +116,10 @@ fn release_runner() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--release", "-p", "imagefactory-stage-runner"]);
     assert!(build.current_dir(&workspace).status().unwrap().success(), "the runner is not built");
+    // target/PROFILE/deps/stage_process-…: the runner is a release build in any case.
     let exe = std::env::current_exe().unwrap();
-    let target = exe.ancestors().nth(2).unwrap();
-    target.join("imagefactory-stage-runner").canonicalize().unwrap()
+    let target = exe.ancestors().nth(3).unwrap();
+    target.join("release/imagefactory-stage-runner").canonicalize().unwrap()
 }
 
 struct Bench {

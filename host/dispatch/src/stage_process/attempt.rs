@@ -393,7 +393,7 @@ impl<'a> Talk<'a> {
             log.host(LogLevel::Warn, "something still holds the stage's output open".to_owned());
         }
         log.tell_losses();
-        if !process.clear_leaf(self.attempt.config.reap_timeout).await {
+        if !process.clear_away(self.attempt.config.reap_timeout).await {
             log.host(LogLevel::Error, "killed processes of the stage do not die".to_owned());
         }
         if status.is_none() && state.stopped.is_some() {

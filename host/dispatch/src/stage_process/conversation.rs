@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::process::ExitStatus;
 
-use imagefactory_model::frames::{HostFrame, RunnerFrame};
+use imagefactory_model::frames::{HostFrame, RunnerFrame, SandboxProfile};
 use imagefactory_model::stage::{LogLevel, StageOrder};
 use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -159,6 +159,12 @@ impl Conversation<'_> {
         let report = ready.sandbox.clone();
         if report.active.iter().any(|layer| layer.starts_with("pid-namespace")) {
             self.process.in_pid_namespace = true;
+        }
+        // What os-root mounts may be a loop device's, which is to be free when the stage is over.
+        if report.profile != SandboxProfile::OsRoot
+            && report.active.iter().any(|layer| layer == "mount-namespace")
+        {
+            self.process.hold_mounts();
         }
         if self.strict && !report.missing.is_empty() {
             let missing = report.missing.join("; ");

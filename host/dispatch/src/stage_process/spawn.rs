@@ -7,6 +7,7 @@
 //! [`RunnerProcess`] that is dropped takes everything of its stage with it.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -101,6 +102,8 @@ pub(super) struct RunnerProcess {
     pub(super) in_pid_namespace: bool,
     /// Its leaf.
     pub(super) cgroup: Option<StageCgroup>,
+    /// Its mounts, see [`Self::hold_mounts`].
+    mounts: Option<OwnedFd>,
     ends: Option<RunnerEnds>,
 }
 
@@ -168,6 +171,7 @@ fn spawn(order: SpawnOrder) -> io::Result<RunnerProcess> {
         adopts_orphans: order.adopts_orphans,
         in_pid_namespace: false,
         cgroup,
+        mounts: None,
         ends: Some(ends),
     };
     if let Some(cgroup) = &process.cgroup {
@@ -222,6 +226,18 @@ impl RunnerProcess {
         let watch = AsyncFd::new(self.handle.try_clone()?)?;
         self.watch = Some(watch);
         ends.register()
+    }
+
+    /// Keeps the mount namespace of a runner that has reported one. Its last process would
+    /// otherwise destroy it before it ends, and that waits for an RCU grace period: 0.2 ms, and
+    /// some milliseconds on a busy machine (docs/benchmarks/stage-process.md). Only root may open
+    /// it; for others nothing is held.
+    pub(super) fn hold_mounts(&mut self) {
+        let id = self.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let init = children.ok().and_then(|all| all.split_whitespace().next().map(str::to_owned));
+        let namespace = init.and_then(|init| File::open(format!("/proc/{init}/ns/mnt")).ok());
+        self.mounts = namespace.map(OwnedFd::from);
     }
 
     /// Resolves when the process has ended; it is a zombie then and still has its pid.
@@ -281,8 +297,12 @@ impl RunnerProcess {
         Ok(status)
     }
 
-    /// Waits, at most `patience`, until the leaf is empty, and removes it.
-    pub(super) async fn clear_leaf(&mut self, patience: Duration) -> bool {
+    /// Waits, at most `patience`, until the leaf is empty. What the kernel takes its time for is
+    /// done in the background: removing the leaf, destroying the mounts.
+    pub(super) async fn clear_away(&mut self, patience: Duration) -> bool {
+        if let Some(mounts) = self.mounts.take() {
+            tokio::task::spawn_blocking(move || drop(mounts));
+        }
         let Some(leaf) = self.cgroup.take() else { return true };
         clear(leaf, patience).await
     }
@@ -292,13 +312,10 @@ async fn clear(leaf: StageCgroup, patience: Duration) -> bool {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
         if leaf.is_empty() {
-            if !leaf.remove() {
-                // The kernel lets go of a v1 leaf some milliseconds after its last process;
-                // nobody's result waits for that.
-                tokio::task::spawn_blocking(move || {
-                    Remains { child: None, cgroup: Some(leaf) }.bury()
-                });
-            }
+            // The kernel lets go of a v1 leaf some milliseconds after its last process; nobody's
+            // result waits for that.
+            let remains = Remains { child: None, cgroup: Some(leaf), mounts: None };
+            tokio::task::spawn_blocking(move || remains.bury());
             return true;
         }
         if tokio::time::Instant::now() >= deadline {
@@ -312,11 +329,12 @@ async fn clear(leaf: StageCgroup, patience: Duration) -> bool {
 
 impl Drop for RunnerProcess {
     fn drop(&mut self) {
-        if self.child.is_none() && self.cgroup.is_none() {
+        if self.child.is_none() && self.cgroup.is_none() && self.mounts.is_none() {
             return;
         }
         self.kill_everything();
-        let remains = Remains { child: self.child.take(), cgroup: self.cgroup.take() };
+        let (child, cgroup, mounts) = (self.child.take(), self.cgroup.take(), self.mounts.take());
+        let remains = Remains { child, cgroup, mounts };
         // The watch list: waited for as long as it takes, by one waiter. A thread of its own,
         // because a runtime that shuts down would wait for a process that hangs in the kernel.
         let undertaker = thread::Builder::new().name("stage-undertaker".to_owned());
@@ -330,10 +348,12 @@ impl Drop for RunnerProcess {
 struct Remains {
     child: Option<Child>,
     cgroup: Option<StageCgroup>,
+    mounts: Option<OwnedFd>,
 }
 
 impl Remains {
     fn bury(self) {
+        drop(self.mounts);
         if let Some(mut child) = self.child {
             let pid = child.id();
             match child.wait() {

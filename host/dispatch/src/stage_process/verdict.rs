@@ -147,7 +147,8 @@ fn by_signal(seen: &Observed<'_>, signal: i32) -> StageFailure {
         };
     }
     if is(Signal::SYS) {
-        let hint = "give it a wider profile (manifest sandbox.profile), if it may have one";
+        let hint = "give it a wider profile (manifest sandbox.profile), if it may have one; a plugin \
+                    that sends SIGKILL to itself ends like this, too";
         let sentence = format!("{who} used a system call {place} that its sandbox forbids: {name}");
         return StageFailure { hint: hint.to_owned(), ..failure(FailureCode::Sandbox, sentence) };
     }

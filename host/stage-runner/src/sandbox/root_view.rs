@@ -249,6 +249,9 @@ fn furnish_dev(dev: &str, report: &mut SandboxReport) -> io::Result<()> {
 /// Puts a copy at its path below `root`, making what is missing on the way.
 pub(super) fn place(copy: &Copy, root: rustix::fd::BorrowedFd<'_>) -> io::Result<()> {
     let relative = copy.target.strip_prefix("/").map_err(io::Error::other)?;
+    if place_in_folder(copy, relative, root) {
+        return Ok(());
+    }
     let mut made = PathBuf::new();
     let mut folder = beneath(root, Path::new("."))?;
     let mut names = relative.components().peekable();
@@ -272,6 +275,25 @@ pub(super) fn place(copy: &Copy, root: rustix::fd::BorrowedFd<'_>) -> io::Result
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(&copy.tree, "", &folder, "", flags)?;
     Ok(())
+}
+
+/// The way for nearly all copies: their folder is there and they are not. False = not done.
+fn place_in_folder(copy: &Copy, relative: &Path, root: rustix::fd::BorrowedFd<'_>) -> bool {
+    let (Some(folder), Some(name)) = (relative.parent(), relative.file_name()) else {
+        return false;
+    };
+    // A path without a parent lies in the root itself.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(folder) = beneath(root, folder) else { return false };
+    let made = if copy.is_folder {
+        rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755))
+    } else {
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(&folder, name, FileType::RegularFile, mode, 0)
+    };
+    // Just made, so no link: nothing leads out.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    made.is_ok() && rustix::mount::move_mount(&copy.tree, "", &folder, name, flags).is_ok()
 }
 
 /// Opens a path as if `root` were the root: links cannot lead out.

@@ -3,6 +3,10 @@
 //! Two sets. `Builder`: the kernel's dangerous corners, which no build and no upload needs.
 //! `Confined`: those, and everything about mounts and namespaces. Denied calls fail with EPERM;
 //! clone3, whose flags a filter cannot see, with ENOSYS, so that libc falls back to clone.
+//!
+//! One call is not denied but made visible: a `Confined` plugin that sends SIGKILL to itself dies
+//! by SIGSYS, so that it is not taken for one that was killed from outside and tried again. Not so
+//! in `Builder`, where the same number may be another process in a pid namespace further inside.
 
 use std::collections::BTreeMap;
 
@@ -91,31 +95,39 @@ const NEW_NAMESPACE: [i32; 7] = [
     libc::CLONE_NEWUTS,
 ];
 
+// Instructions and answers of linux/bpf_common.h and linux/seccomp.h.
+const LOAD_WORD: u16 = 0x20;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+const KILL_PROCESS: u32 = 0x8000_0000;
+/// offsetof(struct seccomp_data, nr)
+const NUMBER: u32 = 0;
+
 /// Denies what `rules` name; `network` = sockets other than unix ones may be made.
 ///
 /// For this thread and all that come from it. no_new_privs must be set.
 pub fn confine(rules: SyscallRules, network: bool, report: &mut SandboxReport) {
-    let applied = programs(rules, network).and_then(|programs| {
-        programs.iter().try_for_each(|program| seccompiler::apply_filter(program))
-    });
+    let applied = program(rules, network).and_then(|program| seccompiler::apply_filter(&program));
     match applied {
         Ok(()) => report.active.push("seccomp".into()),
         Err(error) => report.missing.push(format!("seccomp: {error}; the kernel has no filters")),
     }
 }
 
-fn programs(rules: SyscallRules, network: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
+/// One program: the kernel checks and compiles each, for every stage.
+fn program(rules: SyscallRules, network: bool) -> Result<BpfProgram, seccompiler::Error> {
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     denied.extend(DANGEROUS.iter().map(|number| (*number, Vec::new())));
     // Typing into somebody's terminal.
     denied.insert(libc::SYS_ioctl, vec![equals(1, libc::TIOCSTI)?, equals(1, libc::TIOCLINUX)?]);
-    let mut absent: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let mut absent: Vec<libc::c_long> = Vec::new();
     if rules == SyscallRules::Confined {
         denied.extend(TOPOLOGY.iter().map(|number| (*number, Vec::new())));
         let flags: Result<Vec<SeccompRule>, seccompiler::Error> =
             NEW_NAMESPACE.iter().map(|flag| has_flag(0, *flag)).collect();
         denied.insert(libc::SYS_clone, flags?);
-        absent.insert(libc::SYS_clone3, Vec::new());
+        absent.push(libc::SYS_clone3);
     }
     if !network {
         let family = SeccompCondition::new(
@@ -127,11 +139,52 @@ fn programs(rules: SyscallRules, network: bool) -> Result<Vec<BpfProgram>, secco
         let other = vec![SeccompRule::new(vec![family?])?];
         denied.insert(libc::SYS_socket, other);
     }
-    let mut programs = vec![program(denied, libc::EPERM)?];
-    if !absent.is_empty() {
-        programs.push(program(absent, libc::ENOSYS)?);
+    let architecture = std::env::consts::ARCH.try_into()?;
+    let filter = SeccompFilter::new(
+        denied,
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+        architecture,
+    )?;
+    let filter = without_calls(&absent, filter.try_into()?);
+    Ok(match rules {
+        SyscallRules::Confined => showing_suicide(std::process::id(), filter),
+        SyscallRules::Builder => filter,
+    })
+}
+
+/// Calls that send a signal to a process of a number, and which of their arguments the signal is.
+const SENDING: [(libc::c_long, u32); 4] = [
+    (libc::SYS_kill, 1),
+    (libc::SYS_tgkill, 2),
+    (libc::SYS_rt_sigqueueinfo, 1),
+    (libc::SYS_rt_tgsigqueueinfo, 2),
+];
+
+/// Kills whoever sends SIGKILL to `process` by SIGSYS instead, before `filter` sees the call.
+fn showing_suicide(process: u32, filter: BpfProgram) -> BpfProgram {
+    let sigkill = libc::SIGKILL.cast_unsigned();
+    let mut program: BpfProgram = Vec::new();
+    for (number, signal) in SENDING {
+        // Numbers of system calls are 32 bit.
+        let tests = [(NUMBER, number as u32), (argument(0), process), (argument(signal), sigkill)];
+        // Each test is two instructions; what fails goes on behind the return.
+        let mut left: u8 = 2 * 3;
+        for (place, value) in tests {
+            left -= 2;
+            program.push(sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: place });
+            program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: left + 1, k: value });
+        }
+        program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: KILL_PROCESS });
     }
-    Ok(programs)
+    program.extend(filter);
+    program
+}
+
+/// Where the low half of an argument stands in struct seccomp_data.
+fn argument(place: u32) -> u32 {
+    let low = if cfg!(target_endian = "big") { 4 } else { 0 };
+    16 + 8 * place + low
 }
 
 fn equals(argument: u8, value: libc::Ioctl) -> Result<SeccompRule, seccompiler::Error> {
@@ -147,39 +200,25 @@ fn has_flag(argument: u8, flag: i32) -> Result<SeccompRule, seccompiler::Error> 
     Ok(SeccompRule::new(vec![condition])?)
 }
 
-fn program(
-    denied: BTreeMap<i64, Vec<SeccompRule>>,
-    errno: i32,
-) -> Result<BpfProgram, seccompiler::Error> {
-    let architecture = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(
-        denied,
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.cast_unsigned()),
-        architecture,
-    )?;
-    let filter: BpfProgram = filter.try_into()?;
-    Ok(without_x32(filter))
-}
-
+/// Answers these calls as a kernel does that has none of them, before `filter` sees them.
+///
 /// On x86-64 the same kernel can serve a second set of numbers (x32), which would pass a deny-list
-/// by number. They are answered as a kernel does that has none.
-fn without_x32(filter: BpfProgram) -> BpfProgram {
-    if !cfg!(target_arch = "x86_64") {
-        return filter;
-    }
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
+/// by number; they are absent, too. Numbers of another architecture never get as far as to be
+/// allowed: `filter` begins with a look at it.
+fn without_calls(absent: &[libc::c_long], filter: BpfProgram) -> BpfProgram {
     const X32_FROM: u32 = 0x4000_0000;
     const RETURN_ERRNO: u32 = 0x0005_0000;
     let no_such_call = RETURN_ERRNO | libc::ENOSYS.cast_unsigned();
-    let mut program = vec![
-        // offsetof(struct seccomp_data, nr) is 0
-        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32_FROM },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: no_such_call },
-    ];
+    let mut program = vec![sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER }];
+    let mut answer = |code: u16, number: u32| {
+        program.push(sock_filter { code, jt: 0, jf: 1, k: number });
+        program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: no_such_call });
+    };
+    if cfg!(target_arch = "x86_64") {
+        answer(JUMP_IF_AT_LEAST, X32_FROM);
+    }
+    // Numbers of system calls are 32 bit.
+    absent.iter().for_each(|&number| answer(JUMP_IF_EQUAL, number as u32));
     program.extend(filter);
     program
 }

@@ -52,7 +52,6 @@ mod killed;
 mod hygiene;
 
 use std::io::Read;
-use std::process::ExitCode;
 
 use imagefactory_model::validation::ProbeOrder;
 
@@ -125,8 +124,11 @@ const PROBES: &[(u16, Probe)] = &[
     (606, hygiene::is_silent_between_operations),
 ];
 
-/// Reads the order, tries the rule, writes the lines. Status 2: no usable order came.
-pub fn main() -> ExitCode {
+/// The status when no usable order came or the probe could not be run.
+const NO_ORDER: i32 = 2;
+
+/// Reads the order, tries the rule, writes the lines; the status to exit with.
+pub fn main() -> i32 {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(ORDER_BYTES_MAX).read_to_string(&mut text);
     let order: ProbeOrder = match read.map_err(|error| error.to_string()).and_then(|_| {
@@ -138,18 +140,18 @@ pub fn main() -> ExitCode {
                 "imagefactory-stage-runner {ARGUMENT}: {error} (`imagefactory plugin validate` \
                  starts this)"
             );
-            return ExitCode::from(2);
+            return NO_ORDER;
         }
     };
     let Some((_, probe)) = PROBES.iter().find(|(rule, _)| *rule == order.rule) else {
         eprintln!("rule IMGF-P-{:03} has no probe in this runner", order.rule);
-        return ExitCode::from(2);
+        return NO_ORDER;
     };
     match watch::run(&order, *probe) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("the probe of IMGF-P-{:03} could not be run: {error}", order.rule);
-            ExitCode::from(2)
+            NO_ORDER
         }
     }
 }
