@@ -65,8 +65,8 @@ pub struct RigReport {
     pub children_after: Vec<String>,
     /// The most memory that the driver ever had resident.
     pub peak_memory_bytes: u64,
-    /// What the supervisor said of itself at its start: layers that stand, layers that are missing.
-    pub containment: (Vec<String>, Vec<String>),
+    /// What the supervisor says it cannot contain, as an operator reads it.
+    pub gaps: Vec<String>,
     /// Connections that anybody made to the driver's listening sockets.
     pub connections: u32,
 }

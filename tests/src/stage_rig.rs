@@ -313,9 +313,9 @@ impl Seen {
 
 /// Starts a program as user 1000 of a user namespace that was the last one to be had: the limit on
 /// them counts below a namespace too, so the machine's own limit need not be touched.
-fn without_namespaces(program: &Path) -> Command {
+pub fn without_namespaces(program: &Path) -> Command {
     let inner = "echo 1 > /proc/sys/user/max_user_namespaces && \
-                 exec unshare --user --map-user=1000 --map-group=1000 -- \"$0\"";
+                 exec unshare --user --map-user=1000 --map-group=1000 -- \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", inner]).arg(program);
     command

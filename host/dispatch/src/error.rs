@@ -8,6 +8,16 @@ use uuid::Uuid;
 /// An order that was not taken. Nothing of it was left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
+    /// `sandbox.strict`, and this machine does not have every layer.
+    #[error(
+        "the sandbox is to be strict and this machine cannot contain every plugin: {}; provide what \
+         is named, or set \"strict\": false in the configuration's \"sandbox\"",
+        gaps.join("; ")
+    )]
+    NotContained {
+        /// Profile, what a plugin could do, and the layer that is missing, each.
+        gaps: Vec<String>,
+    },
     /// No cloud plugin serves the target.
     #[error("{known}")]
     UnknownTarget {

@@ -9,6 +9,7 @@
 //! - `import`: a finished disk image from outside
 //! - `recovery`: after a crash; `leftovers`: what a failed cleanup left outside
 //! - `plugin_loading`, `plugins`: which plugins there are, and what they are granted
+//! - `containment`: what this machine cannot contain, said at the start
 //! - [`places`]: how much is done at once; [`configuration`]: how this factory works
 //! - [`stage_process`]: one stage as one process: spawn, order in, events back, deadline, kill
 
@@ -17,6 +18,7 @@ mod build_log;
 mod cancels;
 mod checks;
 pub mod configuration;
+mod containment;
 mod credentials;
 mod deletion;
 pub mod dispatcher;

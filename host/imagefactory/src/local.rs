@@ -70,6 +70,11 @@ impl LocalFactory {
         let (store, layout) = (Arc::clone(&records.store), records.layout.clone());
         let dispatcher =
             Dispatcher::open(settings.factory, Role::CommandLine, store, layout).await?;
+        // Only told when somebody listens: it costs some milliseconds, and a stage with a strict
+        // sandbox says the same.
+        if tracing::enabled!(target: "imagefactory_dispatch::containment", tracing::Level::INFO) {
+            dispatcher.check_containment().await?;
+        }
         let changes = Mutex::new(dispatcher.changes().listen());
         dispatcher.load_plugins().await;
         let callbacks = CallbackDelivery::new(settings.serving.callbacks_public_only);

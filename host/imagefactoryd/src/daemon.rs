@@ -60,6 +60,7 @@ async fn live(plan: Plan, flags: Flags) -> Result<(), DaemonError> {
     let dispatcher =
         Dispatcher::open(plan.factory.clone(), Role::Daemon, Arc::clone(&store), layout.clone())
             .await?;
+    dispatcher.check_containment().await?;
     let certificate = match plan.tls.clone() {
         Some(at) => Some(Certificate::open(at, &plan.server_names)?),
         None => None,

@@ -21,7 +21,7 @@ pub use self::decoder::{
 pub use imagefactory_plugin_sdk::payload::manifest::{PluginKind, SandboxProfile};
 
 /// Changes whenever a frame changes; runner and daemon must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Longest frame. A template (1 MiB by default), its JSON and an ICICLE fit many times.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -73,6 +73,9 @@ pub enum RunnerTask {
     Describe,
     /// Wait for Start and run it.
     Stage,
+    /// Put the sandbox up and report it with [`Ready`], End with code 0. Loads nothing; `plugin`
+    /// stands for the runner itself.
+    Probe,
 }
 
 /// Which file to load and what to expect in it.

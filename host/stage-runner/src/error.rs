@@ -126,7 +126,7 @@ impl RunnerError {
             RunnerError::File { hint, .. } => hint.clone(),
             RunnerError::Layer { .. } => String::new(),
             RunnerError::MissingLayers { .. } => {
-                "provide what is named, or set strict_sandbox = false in the host's configuration"
+                "provide what is named, or set \"strict\": false in the configuration's \"sandbox\""
                     .into()
             }
             RunnerError::Lock { .. } => {

@@ -107,7 +107,7 @@ pub fn negotiate(
         host_abi_max: ABI_RANGE.1,
         flags: match task {
             RunnerTask::Describe => IMGF_NEGOTIATE_DESCRIBE_ONLY,
-            RunnerTask::Stage => 0,
+            RunnerTask::Stage | RunnerTask::Probe => 0,
         },
         chosen_abi: 0,
         reserved0: 0,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use imagefactory_model::frames::{
-    Hello, PROTOCOL, PluginErrorReport, Ready, RunnerFrame, RunnerTask, SandboxReport,
+    Hello, LayoutCheck, PROTOCOL, PluginErrorReport, PluginFacts, PluginLibrary, Ready,
+    RunnerFrame, RunnerTask, SandboxReport,
 };
 use imagefactory_model::stage::{Operation, StageOrder};
 use imagefactory_plugin_sdk::abi::{
@@ -100,6 +101,12 @@ impl StageThread {
     }
 
     fn stage(&self) -> Result<Ending, Stop> {
+        if self.hello.task == RunnerTask::Probe {
+            let (facts, sandbox) = (facts_of_nothing(&self.hello.plugin), self.sandbox.clone());
+            let ready = Ready { protocol: PROTOCOL, facts, sandbox };
+            self.wire.send(&RunnerFrame::Ready(Box::new(ready)))?;
+            return Ok(Ending { code: IMGF_OK, should: None });
+        }
         let plugin_id = &self.hello.plugin.id;
         let entry = negotiation::load(&self.library, plugin_id)?;
         let (task, manifest) = (self.hello.task, &self.hello.plugin);
@@ -172,6 +179,22 @@ impl StageThread {
     fn send_error(&self, code: i32, message: String) -> Result<(), WireError> {
         let report = PluginErrorReport { code, message, ..PluginErrorReport::default() };
         self.wire.send(&RunnerFrame::Error(Box::new(report)))
+    }
+}
+
+/// A probe loads nothing, so nothing is there to tell.
+fn facts_of_nothing(asked: &PluginLibrary) -> PluginFacts {
+    PluginFacts {
+        id: asked.id.clone(),
+        version: asked.version.clone(),
+        kind: asked.kind,
+        abi_compiled: String::new(),
+        abi_chosen: String::new(),
+        interfaces: Vec::new(),
+        operations: Vec::new(),
+        layout: LayoutCheck::Absent,
+        sha256: String::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -15,7 +15,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use imagefactory_model::frames::{FrameError, Hello, HostFrame, PROTOCOL, SandboxReport};
+use imagefactory_model::frames::{
+    FrameError, Hello, HostFrame, PROTOCOL, RunnerTask, SandboxReport,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::FdFlags;
@@ -65,7 +67,10 @@ struct Started {
 fn start(wire: &Wire) -> Result<Started, RunnerError> {
     let hello = receive_hello(wire)?;
     limits::forbid_core_files()?;
-    let library = library::open_checked(&hello.plugin)?;
+    let library = match hello.task {
+        RunnerTask::Probe => library::open_nothing()?,
+        RunnerTask::Describe | RunnerTask::Stage => library::open_checked(&hello.plugin)?,
+    };
     let caller = Caller::current();
     let layers = profiles::layers(&hello.sandbox, caller);
     let report = sandbox::empty_report(&hello.sandbox);

@@ -29,7 +29,8 @@ fn builder(flags: &[&str]) -> (Bench, Hello) {
 fn another_protocol_is_refused() {
     let (_bench, mut hello) = builder(&[]);
     hello.protocol = PROTOCOL + 1;
-    check_refused(hello, RefusalKind::Protocol, "speaks frame protocol 2");
+    let words = format!("speaks frame protocol {}", PROTOCOL + 1);
+    check_refused(hello, RefusalKind::Protocol, &words);
 }
 
 #[test]

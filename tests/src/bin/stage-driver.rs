@@ -79,6 +79,8 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
         first.parameters.remove("until");
         run(&supervisor, &order, &first, None).await;
     }
+    let contained = supervisor.containment(order.stage.sandbox.clone()).await;
+    let gaps = contained.expect("a runner can be had").gaps();
     let descriptors_before = host_state::descriptors_of(me);
 
     let mut stage = order.stage.clone();
@@ -103,7 +105,7 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
         descriptors_after: host_state::descriptors_of(me),
         children_after: children_left(me).await,
         peak_memory_bytes: host_state::peak_memory_bytes(me),
-        containment: supervisor.containment(),
+        gaps: gaps.iter().map(ToString::to_string).collect(),
         connections: connections.load(Ordering::SeqCst),
     }
 }

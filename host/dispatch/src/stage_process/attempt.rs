@@ -125,7 +125,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub(super) async fn describe(&'a self, tools: Tools<'_>) -> Result<Ready, StageFailure> {
+    /// A runner that gets no order: it describes a plugin, or only its walls.
+    pub(super) async fn look(
+        &'a self,
+        tools: Tools<'_>,
+        task: RunnerTask,
+    ) -> Result<Ready, StageFailure> {
         let name = format!("describe-{}", Uuid::new_v4());
         let process = self.spawn(tools, PathBuf::from("/"), name).await?;
         let context = CallContext {
@@ -137,7 +142,7 @@ impl<'a> Attempt<'a> {
             work_dir: PathBuf::from("/"),
         };
         let conversation = self.converse(tools, process, context, None).map_err(unattended)?;
-        conversation.greet(RunnerTask::Describe, None);
+        conversation.greet(task, None);
         let remains = conversation.finish(&CancellationToken::new()).await;
         let failure = match (self.verdict(&remains, None), remains.testimony.ready) {
             (None, Some(ready)) => return Ok(ready),
@@ -242,8 +247,7 @@ impl<'a> Attempt<'a> {
             own_layers: (tools.cgroups.active(), tools.cgroups.missing.clone()),
             state: State::default(),
         };
-        let memory_is_held = tools.cgroups.holds_memory();
-        Ok(Talk { attempt: self, nonce, pipes, conversation, memory_is_held })
+        Ok(Talk { attempt: self, nonce, pipes, conversation })
     }
 
     fn clocks(&self) -> Clocks {
@@ -352,17 +356,10 @@ struct Talk<'a> {
     nonce: String,
     pipes: JoinSet<()>,
     conversation: Conversation<'a>,
-    memory_is_held: bool,
 }
 
 impl<'a> Talk<'a> {
     fn greet(&self, task: RunnerTask, lock_file: Option<PathBuf>) {
-        let mut sandbox = self.attempt.sandbox.clone();
-        if self.memory_is_held {
-            // A limit for each process (RLIMIT_AS) would stop runtimes that only reserve; the leaf
-            // counts what is used.
-            sandbox.limits.memory_bytes_max = 0;
-        }
         let mut sandbox = self.attempt.sandbox.clone();
         if self.conversation.process.cgroup.as_ref().is_some_and(StageCgroup::holds_memory) {
             // What the cgroup holds for the stage as a whole, the runner need not hold by process.

@@ -108,11 +108,6 @@ impl CgroupPlaces {
         CgroupPlaces { missing: vec![reason.to_owned()], ..CgroupPlaces::default() }
     }
 
-    /// Does a leaf hold the memory of a whole stage?
-    pub(super) fn holds_memory(&self) -> bool {
-        self.enforces(Controller::Memory)
-    }
-
     fn has_v1(&self, controller: Controller) -> bool {
         self.v1.iter().any(|(found, _)| *found == controller)
     }

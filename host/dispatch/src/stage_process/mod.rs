@@ -6,6 +6,7 @@
 //! through [`StageServices`], what is merely seen goes out as [`StageEvent`]s. Read on in the order
 //! of the `mod` lines below.
 
+mod containment;
 mod supervisor;
 
 mod attempt;
@@ -39,6 +40,7 @@ mod folders;
 mod identities;
 mod removal;
 
+pub use containment::{Containment, Gap};
 pub use events::StageEvent;
 pub use fence::{FenceError, Fenced, fence};
 pub use folders::{FolderError, StageFolders};

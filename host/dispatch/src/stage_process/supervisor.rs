@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagefactory_model::frames::{PluginLibrary, Ready, SandboxOrder};
+use imagefactory_model::frames::{PluginKind, PluginLibrary, Ready, RunnerTask, SandboxOrder};
 use imagefactory_model::stage::{StageFailure, StageOrder, StageOutcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Tools};
 use super::cgroup::CgroupPlaces;
+use super::containment::Containment;
 use super::events::{EventSink, StageEvent};
 use super::reservations::Reservations;
 use super::services::{Grants, StageServices};
@@ -158,10 +159,22 @@ impl StageSupervisor {
         })
     }
 
-    /// The supervisor's own layers around every stage: those in force and those that cannot be had,
-    /// each with its reason. For the log at start and `strict_sandbox`.
-    pub fn containment(&self) -> (Vec<String>, Vec<String>) {
-        (self.cgroups.active(), self.cgroups.missing.clone())
+    /// What stands around stages that are confined like this, and what does not: puts the walls
+    /// up once, around nothing. For the log at start and `sandbox.strict`. Takes as long as an
+    /// empty stage.
+    pub async fn containment(&self, sandbox: SandboxOrder) -> Result<Containment, StageFailure> {
+        // Whoever insists is refused by the runner, and the report is what is wanted here.
+        let sandbox = SandboxOrder { strict: false, ..sandbox };
+        let runner = PluginLibrary {
+            id: "imagefactory-stage-runner".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kind: PluginKind::Cloud,
+            path: self.config.runner.clone(),
+            sha256: None,
+            trusted_uid: None,
+        };
+        let ready = self.look(RunnerTask::Probe, runner, sandbox).await?;
+        Ok(Containment::new(ready.sandbox))
     }
 
     /// Runs one stage to its end. `cancel` ends it early; so does dropping the future (at once and
@@ -188,6 +201,15 @@ impl StageSupervisor {
         plugin: PluginLibrary,
         sandbox: SandboxOrder,
     ) -> Result<Ready, StageFailure> {
+        self.look(RunnerTask::Describe, plugin, sandbox).await
+    }
+
+    async fn look(
+        &self,
+        task: RunnerTask,
+        plugin: PluginLibrary,
+        sandbox: SandboxOrder,
+    ) -> Result<Ready, StageFailure> {
         let (events, _nobody) = mpsc::channel(1);
         let attempt = Attempt {
             config: &self.config,
@@ -195,7 +217,7 @@ impl StageSupervisor {
             sandbox: &sandbox,
             events: EventSink::new(events),
         };
-        attempt.describe(self.tools()).await
+        attempt.look(self.tools(), task).await
     }
 
     fn tools(&self) -> Tools<'_> {

@@ -217,7 +217,7 @@ fn refusal(seen: &Observed<'_>, refused: &Refused) -> StageFailure {
 
 fn strict(seen: &Observed<'_>, missing: &str) -> StageFailure {
     let sentence = format!("{} was not started: strict sandbox, and {missing}", subject(seen));
-    let hint = "provide what is named, or set strict_sandbox = false";
+    let hint = "provide what is named, or set \"strict\": false in the configuration's \"sandbox\"";
     StageFailure { hint: hint.to_owned(), ..failure(FailureCode::Sandbox, sentence) }
 }
 

@@ -37,6 +37,8 @@ impl From<DispatchError> for Problem {
                 tracing::error!("nothing is accepted: {}", crate::error::chain(&cause));
                 Problem::new(StatusCode::INSUFFICIENT_STORAGE, detail)
             }
+            // Only at the start, where there are no requests.
+            error @ DispatchError::NotContained { .. } => Problem::internal(&error),
             DispatchError::Supervisor(cause) => Problem::internal(&cause),
             DispatchError::Store(cause) => cause.into(),
         }
