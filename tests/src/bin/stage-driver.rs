@@ -81,7 +81,7 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
     }
     let contained = supervisor.containment(order.stage.sandbox.clone()).await;
     let gaps = contained.expect("a runner can be had").gaps();
-    let descriptors_before = host_state::descriptors_of(me);
+    let descriptors_before = settled_descriptors(me).await;
 
     let mut stage = order.stage.clone();
     stage.parameters.insert("daemon_port".to_owned(), Value::from(port.to_string()));
@@ -102,12 +102,29 @@ async fn carry_out(order: RigOrder, (port, connections): (u16, Arc<AtomicU32>)) 
         stage,
         beside,
         descriptors_before,
-        descriptors_after: host_state::descriptors_of(me),
+        descriptors_after: settled_descriptors(me).await,
         children_after: children_left(me).await,
         peak_memory_bytes: host_state::peak_memory_bytes(me),
         gaps: gaps.iter().map(ToString::to_string).collect(),
         connections: connections.load(Ordering::SeqCst),
     }
+}
+
+/// The descriptors once they do not change any more: what a stage that is over leaves to the
+/// background (its socket, its mounts) is closed a moment later. What stays has leaked.
+async fn settled_descriptors(me: u32) -> BTreeMap<String, usize> {
+    let mut last = host_state::descriptors_of(me);
+    let mut same = 0;
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = host_state::descriptors_of(me);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        if same == 5 {
+            break;
+        }
+    }
+    last
 }
 
 /// Children that are still there after the supervisor had 5 s to bury orphans that were adopted.
