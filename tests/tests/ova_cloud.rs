@@ -87,7 +87,7 @@ async fn an_ova_of_a_base_image_is_read_by_others_and_holds_the_same_disk() {
     );
     let cot = format!("{}/bin/cot", cot.trim());
     let told = judge(folder.path(), &[&cot, "info", "--verbose", "web.ova"]);
-    for part in ["web-disk1.vmdk", "768 MB", "DMZ", "harddisk @ SCSI 0:0", "Web"] {
+    for part in ["web-disk1.vmdk", "768 MiB", "DMZ", "harddisk @ SCSI 0:0", "Web"] {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }
     judge(folder.path(), &["tar", "-xf", "web.ova"]);
