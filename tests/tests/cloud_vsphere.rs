@@ -1,5 +1,5 @@
-//! VSphereCloud over REST, against VMware's own simulator of a vCenter (govmomi's vcsim): real SOAP,
-//! real leases, real uploads; its machines never start.
+//! VSphereCloud over REST, against VMware's own simulator of a vCenter (govmomi's vcsim): real
+//! SOAP, real leases, real uploads. Its machines never start.
 
 #![allow(
     clippy::unwrap_used,

@@ -160,8 +160,10 @@ fn check_same(folder: &Path, file: &str) {
 /// A file system with this machine's programs and texts, made without being root.
 fn make_disk(folder: &Path) {
     let there = CONTENT.iter().filter(|path| Path::new(path).exists());
-    let copies: Vec<String> = there.map(|path| format!("cp -a --parents {path} tree")).collect();
-    shell(folder, &format!("mkdir tree && {}", copies.join(" && ")));
+    for path in there {
+        let (parent, _) = path.rsplit_once('/').unwrap();
+        shell(folder, &format!("mkdir -p tree{parent} && cp -a {path} tree{parent}/"));
+    }
     shell(folder, &format!("truncate -s {DISK} disk.raw && mke2fs -q -t ext4 -d tree disk.raw"));
     shell(folder, "rm -rf tree && cat disk.raw > /dev/null");
 }

@@ -3,7 +3,7 @@
 //! The target image is the disk as VMDK streamOptimized, the one form that vSphere takes over the
 //! network. A push imports it with an OVF descriptor of ours through OvfManager and an HTTP NFC
 //! lease. Until it is whole the machine is called after its image; by that name the next attempt
-//! and cleanup find what was left. Snapshots on the provider are not offered: the original has none.
+//! and cleanup find what was left. Snapshots on the provider are not offered, as in the original.
 
 #![cfg_attr(not(test), forbid(unsafe_code))] // the tests play the host, which is C
 

@@ -1,5 +1,5 @@
-//! The virtual machine that an image becomes: what the order asks for, and its OVF descriptor, which
-//! vCenter turns into an import specification (DMTF DSP0243, with VMware's `osType`).
+//! The virtual machine that an image becomes: what the order asks for, and its OVF descriptor, of
+//! which vCenter makes an import specification (DMTF DSP0243, with VMware's `osType`).
 
 use imagefactory_plugin_sdk::author::{PluginError, Result, Stage};
 
