@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imagefactory_dispatch::requests::{MadeFrom, NewTargetImage, OrderOptions};
+use imagefactory_dispatch::requests::{MadeFrom, NewImport, NewTargetImage, OrderOptions};
 use imagefactory_model::image::Image;
 use imagefactory_model::status::Status;
 use imagefactory_plugin_sdk::payload::template::TemplateSource;
@@ -128,8 +128,11 @@ async fn an_imported_image_that_is_laid_out_otherwise_is_refused() {
     let path = factory.folder.path().join("foreign.raw");
     File::create(&path).unwrap().set_len(8 << 20).unwrap();
     let template = Some(BOOKWORM.to_owned());
-    let import = factory.dispatcher.import_base_image(path, "raw".to_owned(), template, None);
-    let base = import.await.unwrap();
+    let file = factory.dispatcher.stage_for_import(path).await.unwrap();
+    let options = OrderOptions::from(TemplateSource::Rest);
+    let new = NewImport { file, format: Some("raw".to_owned()), template, options };
+    let base = factory.dispatcher.import_base_image(new).await.unwrap().image;
+    let base = factory.finished(base.id).await;
     let target = target(&factory, &base).await;
     assert_eq!(target.status, Status::Failed);
     let error = target.status_detail.error.unwrap_or_default();
