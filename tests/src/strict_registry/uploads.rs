@@ -20,11 +20,11 @@ pub(super) fn upload(
     if asked.method == "POST" {
         let cut = drain(client, asked.bytes()).is_none();
         let mut holdings = lock(&state.holdings);
-        if let (Some(digest), Some(from)) = (asked.query.get("mount"), asked.query.get("from")) {
-            if let Some(blob) = holdings.blobs.get(&format!("{from}@{digest}")).cloned() {
-                holdings.blobs.insert(format!("{repository}@{digest}"), blob);
-                return (Answer::new(201).with("location", "/"), cut);
-            }
+        if let (Some(digest), Some(from)) = (asked.query.get("mount"), asked.query.get("from"))
+            && let Some(blob) = holdings.blobs.get(&format!("{from}@{digest}")).cloned()
+        {
+            holdings.blobs.insert(format!("{repository}@{digest}"), blob);
+            return (Answer::new(201).with("location", "/"), cut);
         }
         holdings.opened += 1;
         let id = format!("upload-{}", holdings.opened);
