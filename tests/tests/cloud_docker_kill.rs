@@ -47,7 +47,9 @@ struct Dice(u64);
 impl Dice {
     fn new() -> Dice {
         let seed = seed();
-        println!("IMAGEFACTORY_KILL_SEED={seed}");
+        // Past libtest, which would swallow it.
+        use std::io::Write;
+        writeln!(std::io::stderr(), "IMAGEFACTORY_KILL_SEED={seed}").expect("standard error");
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 

@@ -173,8 +173,8 @@ fn the_accelerator_is_tried_once_and_the_guest_runs_with_it() {
         let said = lines(&first);
         let why = said.iter().find(|line| line.starts_with(refused)).expect("the reason");
         assert!(why.contains("/dev/kvm opens, but a guest does not run: "), "{why}");
-        // The trial was right: with kvm the same guest does not run.
-        assert_ne!(place.verify(r#"{"boot_timeout_s":5}"#, "kvm").status, IMGF_OK);
+        // Whether this guest would have run with kvm says nothing: it never leaves real mode, which
+        // hosts manage on which no kernel comes up.
     }
     let again = place.verify("{}", "auto");
     assert_eq!(again.status, IMGF_OK);
