@@ -4,8 +4,8 @@
  * runs today's plugins in it: a plugin that asks for something that VERSION did not have fails
  * here. It loads the plugin, negotiates for exactly that version, creates an instance, runs
  * create_base_image or push_image_to_provider, destroys it, and prints a line for each thing it
- * was told. Of the further host tables it has checkpoints; it confines nothing and is no model for a
- * real host. FOLDER gets the output image, or the mock provider's ledger. */
+ * was told. Of the further host tables it has checkpoints; it confines nothing and is no model for
+ * a real host. FOLDER gets the output image, or the mock provider's ledger. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <dlfcn.h>
