@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::boot_loader;
 use crate::plan::{EPOCH_S, Plan};
+use crate::superblocks;
 use crate::tool;
 
 const SECTOR_BYTES: u64 = 512;
@@ -148,7 +149,8 @@ fn write_root(host: &Host, file_system: &RootFileSystem, root: &Path, output: &P
         let hint = "if it says that there is no space, give the template a larger <disk><size>";
         error.while_doing("writing the root file system").hint(hint)
     })?;
-    fix_times(host, output, offset)
+    fix_times(host, output, offset)?;
+    superblocks::forget_writes(output, offset, blocks)
 }
 
 /// mke2fs copies the change times of the tree, which nobody can set: they are set in the image.

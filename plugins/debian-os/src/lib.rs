@@ -10,7 +10,7 @@
 //! - [`bootstrap`], [`tree_cache`], [`customisation`], [`finishing`], [`times`]: the root tree;
 //!   [`tree`] and [`apt`] work in it
 //! - [`inventory`]: what is in it (ICICLE, SBOM)
-//! - [`disk`], [`boot_loader`]: the tree becomes a disk
+//! - [`disk`], [`superblocks`], [`boot_loader`]: the tree becomes a disk
 //! - [`target`], [`extraction`]: a disk becomes a tree again, for what a cloud adds
 //! - [`boot_test`]: and the disk boots
 //! - [`tool`]: how programs are run
@@ -35,6 +35,7 @@ mod packages;
 mod plan;
 mod probe;
 mod suites;
+mod superblocks;
 mod target;
 mod times;
 mod tool;
