@@ -262,16 +262,14 @@ async fn methods_slashes_head_and_accept_follow_the_common_rules() {
     problem(daemon.get("/imagefactory/base_images/../../etc/passwd").await, 404).await;
     assert_eq!(daemon.get("/imagefactory/plugins///").await.status(), StatusCode::OK);
     // The listing changes until every plugin is described.
-    while daemon
-        .get("/imagefactory/plugins")
-        .await
-        .text()
-        .await
-        .unwrap()
-        .contains("\"active\":null")
-    {
-        tokio::task::yield_now().await;
-    }
+    let described = async {
+        while daemon.get_json("/imagefactory/plugins").await.to_string().contains("\"active\":null")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, described).await.expect("the plugins are described in time");
     for path in ["/imagefactory", "/imagefactory/plugins", "/metrics", "/healthz", "/"] {
         let got = daemon.get(path).await;
         let head = daemon.request(Method::HEAD, path).send().await.unwrap();
